@@ -1,0 +1,221 @@
+"""The tables. Knows columns and constraints, no query. Times are UTC; JSON columns hold data, never code."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, Integer, MetaData, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Json = dict[str, Any]
+
+BIG = BigInteger().with_variant(Integer, "sqlite")
+"""A 64-bit counter; SQLite counts only in INTEGER."""
+
+
+class Table(DeclarativeBase):
+    """Names every constraint, so that both databases and alembic agree on them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: DateTime(timezone=True), Json: JSON, list[Any]: JSON, str: String(255)}
+
+
+class Dataset(Table):
+    """An uploaded, validated file. Its rows lie in a blob of canonical JSON Lines, each with its `split`."""
+
+    __tablename__ = "datasets"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(index=True)
+    task: Mapped[str]
+    rows: Mapped[int]
+    splits: Mapped[Json]
+    split_seed: Mapped[int | None]
+    """The seed of a split made here; null where the file brought its own."""
+    digest: Mapped[str]
+    """SHA-256 of the bytes that were sent."""
+    blob: Mapped[str]
+    """Digest of the canonical rows in the blob store."""
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    stats: Mapped[Json]
+    warnings: Mapped[list[Any]]
+    created_at: Mapped[datetime]
+
+
+class VectorFile(Table):
+    """Uploaded pretrained word vectors, named by `config.vectors`."""
+
+    __tablename__ = "vectors"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    words: Mapped[int]
+    width: Mapped[int]
+    digest: Mapped[str]
+    blob: Mapped[str]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+
+
+class Job(Table):
+    """One piece of background work. Written by its owner alone: every write names the fencing token."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index("ix_jobs_claim", "state", "priority", "created_at"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    task: Mapped[str | None]
+    state: Mapped[str] = mapped_column(String(16))
+    priority: Mapped[int]
+    request: Mapped[Json]
+    dataset: Mapped[str | None] = mapped_column(ForeignKey("datasets.id"), index=True)
+    model: Mapped[str | None]
+    key: Mapped[str | None]
+    """Id of the key that submitted it."""
+    progress: Mapped[Json]
+    metrics: Mapped[Json]
+    attempt: Mapped[int]
+    fence: Mapped[int] = mapped_column(BigInteger)
+    """Grows with each claim; a write with an older one changes nothing."""
+    worker: Mapped[str | None]
+    device: Mapped[str | None]
+    not_before: Mapped[datetime | None]
+    lease_until: Mapped[datetime | None]
+    heartbeat_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    error: Mapped[Json | None]
+    result: Mapped[Json | None]
+
+
+class JobEvent(Table):
+    """What happened to a job, in order: the one source of transitions, metrics, logs and live events."""
+
+    __tablename__ = "job_events"
+    __table_args__ = (Index("ix_job_events_job_kind", "job", "kind", "id"),)
+
+    id: Mapped[int] = mapped_column(BIG, primary_key=True, autoincrement=True)
+    job: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(16))
+    """`state`, `progress`, `metrics` or `log`."""
+    at: Mapped[datetime]
+    data: Mapped[Json]
+
+
+class Worker(Table):
+    """A worker process that is, or was, alive."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    host: Mapped[str]
+    pid: Mapped[int]
+    devices: Mapped[list[Any]]
+    started_at: Mapped[datetime]
+    heartbeat_at: Mapped[datetime]
+
+
+class Model(Table):
+    """A name under which versions are registered."""
+
+    __tablename__ = "models"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    task: Mapped[str] = mapped_column(index=True)
+    created_at: Mapped[datetime]
+
+
+class Version(Table):
+    """A trained model, immutable: its artifact, and where it came from."""
+
+    __tablename__ = "versions"
+
+    model: Mapped[str] = mapped_column(ForeignKey("models.name"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    task: Mapped[str]
+    config: Mapped[Json]
+    metrics: Mapped[Json]
+    dataset: Mapped[Json | None]
+    """`{id, digest}` of the data; the data set itself may be gone."""
+    job: Mapped[str | None] = mapped_column(unique=True)
+    """The job that made it, at most one version each: a job run twice registers once."""
+    blob: Mapped[str]
+    """Digest of the artifact's zip in the blob store."""
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    parameters: Mapped[int] = mapped_column(BigInteger)
+    digest: Mapped[str]
+    weights_digest: Mapped[str]
+    code_version: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Alias(Table):
+    """A name that points at one version of a model."""
+
+    __tablename__ = "aliases"
+
+    model: Mapped[str] = mapped_column(ForeignKey("models.name"), primary_key=True)
+    alias: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int]
+
+
+class AliasMove(Table):
+    """One entry of the history: what an alias pointed at from then on, and who moved it."""
+
+    __tablename__ = "alias_moves"
+
+    id: Mapped[int] = mapped_column(BIG, primary_key=True, autoincrement=True)
+    model: Mapped[str] = mapped_column(ForeignKey("models.name"), index=True)
+    alias: Mapped[str]
+    version: Mapped[int | None]
+    previous: Mapped[int | None]
+    at: Mapped[datetime]
+    by: Mapped[str]
+    reason: Mapped[str] = mapped_column(Text)
+
+
+class TaskDefault(Table):
+    """The model that a task's route answers with when the request names none."""
+
+    __tablename__ = "task_defaults"
+
+    task: Mapped[str] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(ForeignKey("models.name"))
+
+
+class Key(Table):
+    """An API key, kept as a hash."""
+
+    __tablename__ = "keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    hash: Mapped[str] = mapped_column(unique=True)
+    scopes: Mapped[list[Any]]
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class StoredAnswer(Table):
+    """The answer to a request that carried an `Idempotency-Key`; without a status while in flight."""
+
+    __tablename__ = "stored_answers"
+
+    route: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[str]
+    status: Mapped[int | None]
+    body: Mapped[Json | None]
+    location: Mapped[str | None]
+    created_at: Mapped[datetime]
