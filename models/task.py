@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from models.batch import Batch, Example
 from models.runtimes.run import Run
@@ -134,6 +134,10 @@ class Card:
     `Codec.examples` cuts it along time."""
     table: Callable[[Iterator[Line]], Iterator[Line]] | None = None
     """How the records of a table (CSV, TSV, Parquet) become rows; None: a record is a row."""
+
+    def parse_item(self, value: Any) -> Any:
+        """A JSON value as an item of this task. Raises pydantic's `ValidationError`."""
+        return TypeAdapter(self.item).validate_python(value)
 
 
 class Vectors(Protocol):

@@ -1,0 +1,57 @@
+"""The one serving path: an item becomes an example, examples become outputs. Knows the contract, no task, no torch."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from models import artifact, catalog
+from models.artifact import Artifact
+from models.batch import Example
+from models.runtimes.onnx_run import OnnxRun
+from models.runtimes.run import Run
+from models.task import AnyCodec, Config, Params, Schema
+
+
+class Predictor:
+    """A trained model that answers."""
+
+    def __init__(self, codec: AnyCodec, state: Schema, config: Config, run: Run) -> None:
+        self.codec, self.state, self.config, self.run = codec, state, config, run
+
+    def prepare(self, item: Any, params: Params) -> Example:
+        """What the network will read for an item. Raises `models.task.Fault` on one that cannot be used."""
+        return self.codec.example(item, params, self.state, self.config)
+
+    def answer(self, examples: Sequence[Example], params: Params) -> list[Any]:
+        """One output per example, in order; alone or in company, the same."""
+        return self.codec.predict(self.run, self.codec.collate(examples), params, self.state)
+
+    def probe(self) -> None:
+        """Answer the card's own examples: a version that cannot is not put to work."""
+        params = self.codec.card.params()
+        items = [self.codec.card.parse_item(example) for example in self.codec.card.examples]
+        outputs = self.answer([self.prepare(item, params) for item in items], params)
+        for output in outputs:
+            self.codec.card.output.model_validate(output.model_dump())
+
+    def close(self) -> None:
+        """Free what the runtime holds."""
+        closing = getattr(self.run, "close", None)
+        if closing is not None:
+            closing()
+
+
+def load(found: Artifact | Path, *, threads: int = 1, device: str = "cpu") -> Predictor:
+    """The predictor of a verified artifact: ONNX Runtime on the CPU where it was exported, else torch."""
+    held = found if isinstance(found, Artifact) else artifact.read(found)
+    task = held.manifest.task
+    run: Run
+    if device == "cpu" and held.exported:
+        run = OnnxRun(held.folder, threads=threads)
+    else:
+        torch_run = importlib.import_module("models.runtimes.torch_run")
+        run = torch_run.load(task, held.folder / artifact.WEIGHTS, state=held.state, config=held.config, device=device)
+    return Predictor(catalog.codec(task), held.state, held.config, run)

@@ -1,0 +1,43 @@
+"""Runs exported networks by ONNX Runtime on the CPU. Knows graphs and arrays, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+FORWARD = "forward"
+
+
+def filename(function: str) -> str:
+    """The file that holds a function's graph."""
+    return "net.onnx" if function == FORWARD else f"net.{function}.onnx"
+
+
+class OnnxRun:
+    """A `Run` over the graphs in a folder. Safe to call from several threads at once."""
+
+    def __init__(self, folder: Path, *, threads: int = 1) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._sessions = {
+            FORWARD if path.name == "net.onnx" else path.name.split(".")[1]: onnxruntime.InferenceSession(
+                path.read_bytes(), options, providers=["CPUExecutionProvider"]
+            )
+            for path in sorted(folder.glob("net*.onnx"))
+        }
+
+    def __call__(self, function: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        session = self._sessions[function]
+        wanted = {entry.name: np.asarray(inputs[entry.name]) for entry in session.get_inputs()}
+        names = [entry.name for entry in session.get_outputs()]
+        return dict(zip(names, session.run(names, wanted), strict=True))
+
+    def close(self) -> None:
+        """Free the graphs."""
+        self._sessions.clear()
