@@ -1,0 +1,90 @@
+"""The network that reads a text: word and subword vectors, a recurrent encoder, pooling, labels.
+
+B texts, T tokens (padded), K subwords, E width of a vector, H units, C labels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.batch import Batch
+from models.nets.recurrent import Encoder
+from models.task import Function, Network, Vectors
+from models.tasks.sentiment.codec import BUCKETS, SUBWORDS
+from models.tasks.sentiment.schema import SentimentConfig, State
+from models.vocab import PADDING, SPECIAL, UNKNOWN
+
+
+class Reader(nn.Module):
+    """Logits of a text: the greatest and the mean of what the encoder says at each token."""
+
+    def __init__(self, vocabulary: int, labels: int, width: int, config: SentimentConfig) -> None:
+        super().__init__()
+        self.words = nn.Embedding(vocabulary, width, padding_idx=PADDING)
+        self.subwords = nn.Embedding(BUCKETS + 1, width, padding_idx=PADDING)
+        nn.init.normal_(self.words.weight, std=0.1)
+        nn.init.normal_(self.subwords.weight, std=0.05)
+        self.encoder = Encoder(
+            width,
+            config.widths,
+            cell=config.cell,
+            bidirectional=config.bidirectional,
+            dropout=config.dropout,
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.word_dropout = config.word_dropout
+        self.output = nn.Linear(2 * self.encoder.size, labels)
+
+    def forward(self, words: Tensor, subwords: Tensor, lengths: Tensor) -> Tensor:
+        """words (B, T), subwords (B, T, K), lengths (B,) -> logits (B, C)."""
+        if self.training and self.word_dropout:
+            lost = torch.rand(words.shape, device=words.device) < self.word_dropout
+            words = words.masked_fill(lost & (words > PADDING), UNKNOWN)
+        pieces = (subwords > PADDING).sum(-1, keepdim=True).clamp(min=1)
+        x = self.words(words) + self.subwords(subwords).sum(2) / pieces
+        steps, _ = self.encoder(self.dropout(x), lengths)
+        mask = (torch.arange(words.shape[1], device=words.device) < lengths[:, None])[:, :, None]
+        mean = (steps * mask).sum(1) / lengths[:, None]
+        greatest = steps.masked_fill(~mask, -1e4).amax(1)
+        return self.output(self.dropout(torch.cat([greatest, mean], dim=1)))
+
+
+class SentimentNetwork(Network[State, SentimentConfig]):
+    """Cross entropy over labels, slightly smoothed."""
+
+    def build(self, state: State, config: SentimentConfig) -> nn.Module:
+        width = state.vector_width or config.embedding
+        return Reader(len(state.vocabulary) + SPECIAL, len(state.labels), width, config)
+
+    def initialise(self, net: nn.Module, state: State, config: SentimentConfig, vectors: Vectors | None) -> None:
+        shares = torch.tensor(state.counts, dtype=torch.float32)
+        net.output.bias.data = torch.log(shares / shares.sum())
+        if vectors is not None:
+            found, known = vectors.matrix(state.vocabulary)
+            rows = torch.from_numpy(known).nonzero().flatten()
+            scale = 0.3 / max(1e-6, float(found[known].std())) if known.any() else 1.0
+            net.words.weight.data[rows + SPECIAL] = torch.from_numpy(found)[rows] * scale
+
+    def parameter_groups(self, net: nn.Module, config: SentimentConfig) -> list[dict[str, Any]]:
+        dear = [net.words.weight] if config.vectors else []
+        others = [parameter for parameter in net.parameters() if all(parameter is not d for d in dear)]
+        slow = [{"params": dear, "lr_scale": 0.3, "weight_decay": 0.0}] if dear else []
+        return [{"params": others}, *slow]
+
+    def loss(self, net: nn.Module, batch: Batch) -> tuple[Tensor, int]:
+        labels = batch.arrays["label"]
+        logits = net(batch.arrays["words"], batch.arrays["subwords"], batch.arrays["lengths"]).float()
+        smoothing = 0.05 if net.training else 0.0
+        total = functional.cross_entropy(logits, labels, ignore_index=-1, reduction="sum", label_smoothing=smoothing)
+        return total, int((labels >= 0).sum())
+
+    def functions(self, net: nn.Module) -> dict[str, Function]:
+        inputs = {"words": ("B", "T"), "subwords": ("B", "T", SUBWORDS), "lengths": ("B",)}
+        return {"forward": Function(module=net, inputs=inputs, outputs={"logits": ("B", net.output.out_features)})}
+
+
+NETWORK = SentimentNetwork()

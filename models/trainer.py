@@ -1,0 +1,359 @@
+"""The one training loop. Knows the contract of a task and no task; nothing of jobs, files or databases.
+
+Loss is a sum and a count, so that an epoch's loss is exact over unequal batches. The same seed gives
+the same weights, bit for bit, on one CPU.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from models.batch import Batch, Example, batches
+from models.runtimes.torch_run import TorchRun
+from models.task import PARTS, AnyCodec, AnyNetwork, Config, Part, Schema, Vectors
+
+CLIP = 1.0
+"""Largest norm of a gradient, per count of the loss."""
+WARM_UP = 0.05
+"""Share of all steps over which the learning rate rises; it then falls along a half cosine."""
+LEAST_BATCHES = 16
+"""Batches of an epoch at least, where there are so many examples: few data still take many steps."""
+EXPLODED = 1e4
+"""A loss this many times the first epoch's has diverged, though it is still finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a training is."""
+
+    fraction: float
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    eta_seconds: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochReport:
+    """What one epoch measured."""
+
+    epoch: int
+    step: int
+    values: dict[str, float]
+
+
+class Monitor(Protocol):
+    """Who watches a training."""
+
+    def progress(self, progress: Progress) -> None: ...
+
+    def epoch(self, report: EpochReport) -> None: ...
+
+    def log(self, text: str, level: str = "info") -> None: ...
+
+    def stop(self) -> str | None:
+        """Asked between batches: None, or why to stop now."""
+        ...
+
+
+class Silent:
+    """Watches nothing and never stops."""
+
+    def progress(self, progress: Progress) -> None: ...
+
+    def epoch(self, report: EpochReport) -> None: ...
+
+    def log(self, text: str, level: str = "info") -> None: ...
+
+    def stop(self) -> str | None:
+        return None
+
+
+class TrainingError(Exception):
+    """A training that cannot succeed: `type` is stable, `detail` is the cause, `remedy` what to do."""
+
+    def __init__(self, type: str, detail: str, remedy: str) -> None:  # noqa: A002  the problem's own word
+        super().__init__(detail)
+        self.type, self.detail, self.remedy = type, detail, remedy
+
+
+class Stopped(Exception):
+    """The monitor asked to stop."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a training leaves behind."""
+
+    net: nn.Module
+    state: Schema
+    metrics: dict[str, float]
+    """Of the best epoch: `validation_*`, `test_*` where there is a test part, and the card's metric,
+    by the test part if there is one."""
+    history: list[EpochReport]
+    parameters: int
+    seconds: float
+    examples: dict[Part, list[Example]] = field(repr=False)
+
+
+def train(
+    codec: AnyCodec,
+    network: AnyNetwork,
+    rows: Mapping[Part, Sequence[Any]],
+    config: Config,
+    *,
+    device: str = "cpu",
+    threads: int = 1,
+    vectors: Vectors | None = None,
+    monitor: Monitor | None = None,
+    max_seconds: float | None = None,
+) -> Trained:
+    """Learn from the rows of each part. Raises `TrainingError`, and `Stopped` when the monitor asks for it."""
+    watch = monitor or Silent()
+    started = time.monotonic()
+    torch.set_num_threads(threads)
+    torch.manual_seed(config.seed)
+    state = codec.learn(rows["train"], config, vectors)
+    examples = {
+        part: [e for row in rows.get(part, ()) for e in codec.examples(row, state, config, part)] for part in PARTS
+    }
+    if not examples["train"]:
+        raise TrainingError(
+            "bad-data", "the training part gives no example", "add rows, or shorten what they must hold"
+        )
+    if not examples["validation"]:
+        watch.log("no row is left for validation: the training part is scored instead, and flatters", "warning")
+        examples["validation"] = examples["train"]
+    net = network.build(state, config)
+    network.initialise(net, state, config, vectors)
+    plan = _Plan(codec=codec, network=network, config=config, device=device, max_seconds=max_seconds)
+    run = _Run(plan, state, net.to(device), watch, started)
+    run.learn(examples["train"], examples["validation"])
+    return run.finish(examples)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What does not change while learning."""
+
+    codec: AnyCodec
+    network: AnyNetwork
+    config: Config
+    device: str
+    max_seconds: float | None
+
+
+class _Run:
+    """All that changes while learning, in one object."""
+
+    def __init__(self, plan: _Plan, state: Schema, net: nn.Module, watch: Monitor, started: float) -> None:
+        self.codec, self.network, self.config, self.device = plan.codec, plan.network, plan.config, plan.device
+        self.state, self.net, self.watch, self.started, self.max_seconds = state, net, watch, started, plan.max_seconds
+        config, network, device = plan.config, plan.network, plan.device
+        self.sampler = np.random.default_rng(config.seed)
+        self.step = 0
+        self.steps = 1
+        self.epoch = 0
+        self.best: dict[str, torch.Tensor] = copy.deepcopy(net.state_dict())
+        self.best_score = (-math.inf, -math.inf)
+        self.stale = 0
+        self.first_loss = math.inf
+        self.history: list[EpochReport] = []
+        self.bf16 = config.precision == "bf16" or (
+            config.precision == "auto" and device.startswith("cuda") and torch.cuda.is_bf16_supported()
+        )
+        groups = [{**group} for group in network.parameter_groups(net, config)]
+        for group in groups:
+            group["lr_scale"] = group.get("lr_scale", 1.0)
+        self.optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=0.01)
+
+    # learning
+
+    def learn(self, train: Sequence[Example], validation: Sequence[Example]) -> None:
+        """Epochs until the last, or until none was better for `patience` of them, or time is up."""
+        lengths = [example.length for example in train]
+        budget = max(1, min(self.config.batch_steps, -(-sum(lengths) // LEAST_BATCHES)))
+        per_epoch = sum(1 for _ in batches(lengths, steps=budget))
+        self.steps = per_epoch * self.config.epochs
+        self.watch.log(
+            f"{len(train)} training examples in {per_epoch} batches an epoch, {len(validation)} for validation, "
+            f"{count(self.net)} parameters"
+        )
+        while self.epoch < self.config.epochs:
+            self.epoch += 1
+            values = self._epoch(train, lengths, budget)
+            values |= self._judge(validation)
+            report = EpochReport(epoch=self.epoch, step=self.step, values=values)
+            self.history.append(report)
+            self.watch.epoch(report)
+            if self.stale >= self.config.patience:
+                self.watch.log(f"no better score for {self.stale} epochs: stopping after epoch {self.epoch}")
+                break
+            if self.max_seconds is not None and time.monotonic() - self.started > self.max_seconds:
+                self.watch.log(
+                    f"the time of {self.max_seconds:g} s is up: stopping after epoch {self.epoch}", "warning"
+                )
+                break
+        self.watch.progress(self._progress(1.0))
+
+    def _epoch(self, train: Sequence[Example], lengths: list[int], budget: int) -> dict[str, float]:
+        self.net.train()
+        began, total, counted, norms, told = time.monotonic(), 0.0, 0, 0.0, 0.0
+        steps = 0
+        for chosen in batches(lengths, steps=budget, shuffle=self.sampler):
+            reason = self.watch.stop()
+            if reason is not None:
+                raise Stopped(reason)
+            loss, n, norm = self._step(self.codec.collate([train[i] for i in chosen]))
+            total, counted, norms, steps = total + loss, counted + n, norms + norm, steps + 1
+            if time.monotonic() - told > 0.5:
+                told = time.monotonic()
+                self.watch.progress(self._progress(self.step / self.steps))
+        loss = total / max(1, counted)
+        self.first_loss = min(self.first_loss, loss) if self.epoch > 1 else loss
+        if loss > EXPLODED * max(abs(self.first_loss), 1e-3):
+            raise self._diverged(f"the training loss rose to {loss:.3g} in epoch {self.epoch}")
+        return {
+            "train_loss": loss,
+            "lr": self.optimizer.param_groups[0]["lr"] / self.optimizer.param_groups[0]["lr_scale"],
+            "grad_norm": norms / max(1, steps),
+            "examples_per_second": len(train) / max(1e-9, time.monotonic() - began),
+        }
+
+    def _step(self, batch: Batch) -> tuple[float, int, float]:
+        self.step += 1
+        rate = self.config.lr * self._schedule()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["lr_scale"]
+        total, n = self._loss(batch)
+        if not math.isfinite(total.item()):
+            raise self._diverged(f"the loss became {total.item()} at step {self.step} (epoch {self.epoch})")
+        self.optimizer.zero_grad(set_to_none=True)
+        (total / max(1, n)).backward()
+        norm = float(nn.utils.clip_grad_norm_(self.net.parameters(), CLIP))
+        if not math.isfinite(norm):
+            raise self._diverged(f"the gradient became {norm} at step {self.step} (epoch {self.epoch})")
+        self.optimizer.step()
+        return total.item(), n, norm
+
+    def _loss(self, batch: Batch) -> tuple[torch.Tensor, int]:
+        tensors = batch.mapped(lambda array: torch.from_numpy(array).to(self.device))
+        with torch.autocast(self.device.split(":", maxsplit=1)[0], dtype=torch.bfloat16, enabled=self.bf16):
+            return self.network.loss(self.net, tensors)
+
+    def _schedule(self) -> float:
+        warm = max(1.0, WARM_UP * self.steps)
+        if self.step < warm:
+            return self.step / warm
+        return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, (self.step - warm) / max(1.0, self.steps - warm))))
+
+    def _diverged(self, cause: str) -> TrainingError:
+        return TrainingError(
+            "diverged",
+            f"{cause}; nothing of it was kept",
+            f"try a lower `lr` (a third of {self.config.lr:g}), and look for extreme values in the data",
+        )
+
+    def _progress(self, fraction: float) -> Progress:
+        spent = time.monotonic() - self.started
+        eta = None if fraction <= 0 else spent * (1 - fraction) / fraction
+        return Progress(
+            fraction=round(min(1.0, fraction), 4),
+            epoch=self.epoch,
+            epochs=self.config.epochs,
+            step=self.step,
+            steps=self.steps,
+            eta_seconds=None if eta is None else round(eta, 1),
+        )
+
+    # judging
+
+    def _judge(self, validation: Sequence[Example]) -> dict[str, float]:
+        scores = self.evaluate(validation)
+        card = self.codec.card
+        score = (scores[card.metric] if card.higher_is_better else -scores[card.metric], -scores["loss"])
+        if all(map(math.isfinite, score)) and score > self.best_score:  # a tie is broken by the loss
+            self.best_score, self.stale = score, 0
+            self.best = copy.deepcopy(self.net.state_dict())
+        else:
+            self.stale += 1
+        return {"validation_loss": scores.pop("loss"), **scores}
+
+    def evaluate(self, examples: Sequence[Example]) -> dict[str, float]:
+        """Loss and scores over a part."""
+        self.net.eval()
+        run = TorchRun(self.net, self.network, self.device)
+        outputs: list[Any] = [None] * len(examples)
+        params = self.codec.card.params()
+        total, counted = 0.0, 0
+        for chosen, batch in self._batches(examples):
+            with torch.inference_mode():
+                loss, n = self._loss(batch)
+            total, counted = total + loss.item(), counted + n
+            for index, output in zip(chosen, self.codec.predict(run, batch, params, self.state), strict=True):
+                outputs[index] = output
+        return {"loss": total / max(1, counted), **self.codec.score(outputs, [example.answer for example in examples])}
+
+    def _batches(self, examples: Sequence[Example]) -> list[tuple[list[int], Batch]]:
+        lengths = [example.length for example in examples]
+        return [
+            (chosen, self.codec.collate([examples[i] for i in chosen]))
+            for chosen in batches(lengths, steps=max(4096, self.config.batch_steps))
+        ]
+
+    def finish(self, examples: dict[Part, list[Example]]) -> Trained:
+        """The best weights back, the state calibrated, the parts scored."""
+        self.net.load_state_dict(self.best)
+        self.net.eval()
+        found = self._batches(examples["validation"])
+        answers = [[examples["validation"][i].answer for i in chosen] for chosen, _ in found]
+        run = TorchRun(self.net, self.network, self.device)
+        self.state = self.codec.calibrate(run, [batch for _, batch in found], self.state, answers)
+        metrics = {}
+        for part in ("validation", "test"):
+            if examples[part]:  # type: ignore[index]
+                scores = self.evaluate(examples[part])  # type: ignore[index]
+                metrics |= {f"{part}_{name}": value for name, value in scores.items()} | scores
+        return Trained(
+            net=self.net,
+            state=self.state,
+            metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
+            history=self.history,
+            parameters=count(self.net),
+            seconds=time.monotonic() - self.started,
+            examples=examples,
+        )
+
+
+def count(net: nn.Module) -> int:
+    """Learnt numbers of a network."""
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def guarded(work: Callable[[], Trained], config: Config) -> Trained:
+    """Do the work; running out of memory becomes a `TrainingError` that says what would fit."""
+    try:
+        return work()
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise TrainingError(
+            "out-of-memory",
+            f"the memory did not hold batches of {config.batch_steps} steps with {config.widths} units",
+            f"halve `batch_steps` to {max(1, config.batch_steps // 2)}, or use fewer `hidden` units",
+        ) from error

@@ -1,0 +1,61 @@
+"""Tokens to numbers. Knows words and counts, no task.
+
+Every token also has *subwords*: its character n-grams (3 to 5, with the word's ends marked), hashed into
+a fixed number of buckets (Bojanowski et al. 2017), so that an unknown word still says something.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+PADDING, UNKNOWN = 0, 1
+"""Ids that no word has."""
+SPECIAL = 2
+
+CONTRACTED = re.compile(r"(?<=\w)(n't|'(?:s|re|ve|ll|d|m))\b")
+TOKEN = re.compile(
+    r"""n't | '(?:s|re|ve|ll|d|m)\b     # the second half of a contraction
+      | [^\W\d_]+(?:-[^\W\d_]+)*     # a word, hyphens within
+      | \d+(?:[.,]\d+)*               # a number
+      | [^\w\s] | _                   # any other sign
+    """,
+    re.VERBOSE,
+)
+
+
+def words(text: str) -> list[str]:
+    """The tokens of a text, lower-cased; contractions are cut (`n't`, `'s`), signs stand alone."""
+    return TOKEN.findall(CONTRACTED.sub(r" \1", text.lower().replace("’", "'")))
+
+
+def counted(texts: Iterable[Sequence[str]], *, least: int, most: int) -> list[str]:
+    """The tokens that stand at least `least` times, most frequent first, at most `most`; ties by the alphabet."""
+    counts = Counter(token for tokens in texts for token in tokens)
+    ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [token for token, count in ranked if count >= least][:most]
+
+
+class Vocabulary:
+    """The ids of a list of tokens: the first has id `SPECIAL`."""
+
+    def __init__(self, tokens: Sequence[str]) -> None:
+        self._ids = {token: index for index, token in enumerate(tokens, start=SPECIAL)}
+
+    def __len__(self) -> int:
+        return len(self._ids) + SPECIAL
+
+    def ids(self, tokens: Iterable[str]) -> list[int]:
+        """An id per token; `UNKNOWN` for those outside the list."""
+        return [self._ids.get(token, UNKNOWN) for token in tokens]
+
+
+@lru_cache(maxsize=65_536)
+def subwords(token: str, buckets: int, most: int = 16) -> tuple[int, ...]:
+    """Ids from 1 to `buckets` of a token's character n-grams, at most `most` of them; 0 is padding."""
+    marked = f"<{token}>"
+    grams = [marked[i : i + n] for n in (3, 4, 5) for i in range(max(1, len(marked) - n + 1))]
+    return tuple(1 + zlib.crc32(gram.encode()) % buckets for gram in dict.fromkeys(grams))[:most]
