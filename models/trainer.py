@@ -27,6 +27,8 @@ WARM_UP = 0.05
 """Share of all steps over which the learning rate rises; it then falls along a half cosine."""
 LEAST_BATCHES = 16
 """Batches of an epoch at least, where there are so many examples: few data still take many steps."""
+LEAST_STEPS = 200
+"""Steps before patience may end a training: few data need many passes before the first sign."""
 EXPLODED = 1e4
 """A loss this many times the first epoch's has diverged, though it is still finite."""
 
@@ -203,7 +205,7 @@ class _Run:
             report = EpochReport(epoch=self.epoch, step=self.step, values=values)
             self.history.append(report)
             self.watch.epoch(report)
-            if self.stale >= self.config.patience:
+            if self.stale >= self.config.patience and self.step >= LEAST_STEPS:
                 self.watch.log(f"no better score for {self.stale} epochs: stopping after epoch {self.epoch}")
                 break
             if self.max_seconds is not None and time.monotonic() - self.started > self.max_seconds:

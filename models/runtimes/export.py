@@ -34,7 +34,7 @@ def export(network: AnyNetwork, net: torch.nn.Module, batches: Sequence[Batch], 
             return None
         reason = f"the export differs from torch by {difference:.1e}, above {TOLERANCE:.0e}"
     except (RuntimeError, KeyError, ValueError, torch.onnx.errors.OnnxExporterError) as error:
-        reason = f"the network cannot be exported: {str(error).splitlines()[0]}"
+        reason = f"the network cannot be exported: {str(error).strip().splitlines()[-1]}"
     for name in functions:
         (folder / filename(name)).unlink(missing_ok=True)
     return reason
@@ -54,6 +54,7 @@ def _write(function: Function, batch: Batch, path: Path) -> None:
             str(path),
             dynamo=False,
             opset_version=17,
+            verbose=False,
             input_names=list(function.inputs),
             output_names=list(function.outputs),
             dynamic_axes=free,

@@ -18,7 +18,7 @@ from models.task import Codec, Part, Vectors
 from models.tasks.sentiment.schema import CARD, Row, SentimentConfig, State
 from models.vocab import counted, subwords, words
 
-BUCKETS = 20_000
+BUCKETS = 8_000
 SUBWORDS = 12
 
 

@@ -1,0 +1,229 @@
+"""Series to windows, and quantiles of what the network said to values. NumPy only.
+
+B windows, T steps read (padded on the right), F features of a step, h steps ahead, Q levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.batch import Batch, Example, pad
+from models.runtimes.run import Run
+from models.task import Codec, Fault, Part, Vectors
+from models.tasks.forecasting import calendar
+from models.tasks.forecasting.prepare import Window, prepare
+from models.tasks.forecasting.schema import CARD, ForecastingConfig, ForecastingParams, Item, Output, Row, State
+
+LEVELS = np.array([0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975])
+"""The levels a network learns; those between are interpolated, those beyond follow the outer slope."""
+MEDIAN = int(np.searchsorted(LEVELS, 0.5))
+FEATURES, FACTS = 4, 5
+LEAST_PAST = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a window's future was: (h',) with NaN where missing, and the error of the seasonal naive before it."""
+
+    values: np.ndarray
+    naive_error: float
+
+
+class ForecastingCodec(Codec[Row, Item, Output, State, ForecastingParams, ForecastingConfig]):
+    """One global model over many series of different scale and frequency."""
+
+    card = CARD
+
+    def learn(self, rows: Sequence[Row], config: ForecastingConfig, vectors: Vectors | None = None) -> State:
+        series = [_array(row.values) for row in rows]
+        horizon = config.horizon or max((_ahead(row) for row in rows), default=12)
+        seasons = [config.season or calendar.season(row.freq) for row in rows]
+        longest = max(seasons, default=1)
+        look_back = config.look_back or int(np.clip(2 * longest, max(12, horizon), 200))
+        whole = [values[~np.isnan(values)] for values in series]
+        positive = float(np.mean([bool(len(v)) and bool((v > 0).all()) for v in whole])) if whole else 0.0
+        state = State(
+            horizon=horizon,
+            look_back=look_back,
+            season=config.season,
+            adjust=config.adjust == "classical",
+            log=positive > 0.95,
+            scale=0.1,
+            windows=max(1, config.windows // max(1, len(rows))),
+        )
+        chosen = _judged(rows, state) if config.adjust == "auto" else state
+        steps = [w.scale for row in rows[:500] if (w := _window(row, _array(row.values), chosen)) is not None]
+        return chosen.model_copy(update={"scale": float(np.median(steps)) if steps else 0.1})
+
+    def examples(self, row: Row, state: State, config: ForecastingConfig, part: Part) -> Iterator[Example]:
+        values = _array(row.values)
+        ahead = min(state.horizon, _ahead(row))
+        if part == "test" and row.test_values:
+            future = _array(row.test_values)[: state.horizon]
+            yield from _examples(row, np.concatenate([values, future]), [len(values)], len(future), state)
+            return
+        n = len(values)
+        if row.split == part and part != "train":
+            yield from _examples(
+                row, values, list(range(max(1, n // 4), n - ahead + 1, max(1, ahead // 4))), ahead, state
+            )
+            return
+        if row.split is not None and row.split != part:
+            return
+        # A series that names no part: its last steps are validation, a twentieth where it is long.
+        held = 0 if row.split == "train" else min(max(ahead, n // 20), n - LEAST_PAST)
+        if part == "validation" and held > 0:
+            yield from _examples(row, values, list(range(n - held, n - min(ahead, held) + 1, ahead)), ahead, state)
+        elif part == "train":
+            last = n - max(0, held) if n - held > LEAST_PAST else n
+            origins = range(last - 1, LEAST_PAST - 1, -1)
+            cut = values[:last]
+            yield from _examples(row, cut, list(origins[: state.windows]), state.horizon, state)
+
+    def example(self, item: Item, params: ForecastingParams, state: State, config: ForecastingConfig) -> Example:
+        if params.horizon is not None and params.horizon > state.horizon:
+            raise Fault(
+                f"a horizon of {params.horizon} is beyond the {state.horizon} steps this model has learnt",
+                at=("horizon",),
+                of="params",
+            )
+        window = _window(item, _array(item.values), state)
+        if window is None:
+            raise Fault("every value is null; at least one number is needed", at=("values",))
+        times = None
+        if item.start is not None and item.freq is not None:
+            try:
+                many = params.horizon or state.horizon
+                times = calendar.following(item.start, item.freq, skip=len(item.values), count=many)
+            except OverflowError:
+                raise Fault("the forecast would end beyond the year 9999", at=("start",)) from None
+        return _example(window, context=(window, times))
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        arrays = {name: pad([example.arrays[name] for example in examples]) for name in examples[0].arrays}
+        arrays["lengths"] = np.array([example.length for example in examples], dtype=np.int64)
+        return Batch(arrays=arrays, contexts=[example.context for example in examples])
+
+    def predict(self, run: Run, batch: Batch, params: ForecastingParams, state: State) -> list[Output]:
+        said = run("forward", batch.arrays)["quantiles"]
+        many = params.horizon or state.horizon
+        return [_output(row[:many], context, params) for row, context in zip(said, batch.contexts, strict=True)]
+
+    def score(self, outputs: Sequence[Output], answers: Sequence[Answer]) -> dict[str, float]:
+        """MASE (Hyndman and Koehler 2006) of the median, and the mean absolute error of it over all steps."""
+        scaled, errors = [], []
+        for output, answer in zip(outputs, answers, strict=True):
+            median = np.array(output.quantiles["0.5"])[: len(answer.values)]
+            error = np.abs(median - answer.values)
+            if np.isnan(error).all():
+                continue
+            errors.append(float(np.nanmean(error)))
+            if answer.naive_error > 0:
+                scaled.append(errors[-1] / answer.naive_error)
+        mean = float(np.mean(errors)) if errors else 0.0
+        return {"mase": float(np.mean(scaled)) if scaled else mean, "mae": mean}
+
+
+def _array(values: Sequence[float | None]) -> np.ndarray:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _ahead(row: Row) -> int:
+    return len(row.test_values) if row.test_values else calendar.horizon(row.freq)
+
+
+def _window(item: Item, past: np.ndarray, state: State) -> Window | None:
+    if np.isnan(past[-max(state.look_back, 8) :]).all():
+        known = np.flatnonzero(~np.isnan(past))
+        if not len(known):
+            return None
+        past = past[: known[-1] + 1]
+    return prepare(
+        past,
+        season=state.season or calendar.season(item.freq),
+        look_back=state.look_back,
+        horizon=state.horizon,
+        log=state.log,
+        adjust=state.adjust,
+        scale=state.scale,
+    )
+
+
+def _judged(rows: Sequence[Row], state: State) -> State:
+    """Whether taking the season out helps: the naive forecast of each series' last steps, with and without."""
+    errors = []
+    for adjust in (False, True):
+        tried = state.model_copy(update={"adjust": adjust})
+        error = 0.0
+        for row in rows[:1000]:
+            values = _array(row.values)
+            ahead = min(_ahead(row), len(values) // 3)
+            window = _window(row, values[: len(values) - ahead], tried) if ahead else None
+            if window is not None:
+                flat = window.restored(np.zeros((min(ahead, state.horizon), 1)))[:, 0]
+                future = values[len(values) - ahead :][: len(flat)]
+                naive = _naive_error(values[: len(values) - ahead], window.season)
+                if naive > 0 and not np.isnan(future).all():
+                    error += float(np.nanmean(np.abs(future - flat))) / naive
+        errors.append(error)
+    return state.model_copy(update={"adjust": errors[1] < 0.98 * errors[0]})
+
+
+def _naive_error(past: np.ndarray, season: int) -> float:
+    """Mean absolute error of the seasonal naive within a past; 0 where it cannot be told."""
+    season = season if len(past) > season else 1
+    steps = np.abs(past[season:] - past[:-season])
+    return 0.0 if not len(steps) or np.isnan(steps).all() else float(np.nanmean(steps))
+
+
+def _examples(row: Row, values: np.ndarray, origins: Sequence[int], ahead: int, state: State) -> Iterator[Example]:
+    for origin in origins:
+        past, future = values[:origin], values[origin : origin + ahead]
+        if origin < 1 or np.isnan(past).all() or np.isnan(future).all():
+            continue
+        window = _window(row, past, state)
+        if window is None:
+            continue
+        target = np.full(state.horizon, np.nan, dtype=np.float32)
+        target[: len(future)] = window.scaled(future)
+        answer = Answer(future, _naive_error(past, window.season))
+        yield _example(window, target=target, answer=answer, context=(window, None))
+
+
+def _example(
+    window: Window, *, target: np.ndarray | None = None, answer: Answer | None = None, context: object = None
+) -> Example:
+    length = len(window.values)
+    phase = 2 * np.pi * np.arange(-length, 0) / window.season
+    turning = window.season > 1
+    features = np.stack(
+        [window.values, window.present, np.sin(phase) * turning, np.cos(phase) * turning], axis=1
+    ).astype(np.float32)
+    facts = [np.log1p(window.season) / 5, window.strength, np.log(window.scale + 1e-9) / 5, length / 100, window.log]
+    arrays = {"values": features, "facts": np.clip(np.array(facts, dtype=np.float32), -5, 5)}
+    if target is not None:
+        arrays["target"] = target
+    return Example(arrays=arrays, length=length, answer=answer, context=context)
+
+
+def _output(said: np.ndarray, context: tuple[Window, list[str] | None], params: ForecastingParams) -> Output:
+    """said (h, Q), rising along Q."""
+    window, times = context
+    values = window.restored(said)
+    weights = np.diff(np.concatenate([[0.0], (LEVELS[1:] + LEVELS[:-1]) / 2, [1.0]]))
+    levels = {f"{level:g}": _at(values, level).tolist() for level in sorted(set(params.quantiles))}
+    return Output(mean=(values @ weights).tolist(), quantiles=levels, timestamps=times)
+
+
+def _at(values: np.ndarray, level: float) -> np.ndarray:
+    """The quantile at a level: between the learnt ones by a line, beyond them along the outer two's."""
+    upper = int(np.clip(np.searchsorted(LEVELS, level), 1, len(LEVELS) - 1))
+    share = (level - LEVELS[upper - 1]) / (LEVELS[upper] - LEVELS[upper - 1])
+    at: np.ndarray = values[:, upper - 1] + share * (values[:, upper] - values[:, upper - 1])
+    return at
+
+
+CODEC = ForecastingCodec()

@@ -1,0 +1,122 @@
+"""What a window goes through before the network reads it, and back. NumPy only; knows one window at a time.
+
+Preparation beats architecture (Smyl 2020; Hewamalage et al. 2021): a window is put on its logarithm
+where it is above zero, its season is taken out, and it is levelled at its last value and scaled by the
+size of its own steps. What the network learns is then the same for a shop and for a country.
+
+n steps of the past, T of them read, h steps ahead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+CYCLES = 8
+"""Seasons of the past that say what the season is; older ones weigh less."""
+DECAY = 0.85
+LIMIT = 20.0
+"""Where inputs are cut: so many typical steps from the last value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """One prepared window, and what leads back."""
+
+    values: np.ndarray
+    """(T,) levelled and scaled; 0 where missing."""
+    present: np.ndarray
+    """(T,) bool."""
+    level: float
+    scale: float
+    ahead: np.ndarray
+    """(h,) the season to put back."""
+    unit: float
+    """What the values were divided by first."""
+    log: bool
+    season: int
+    strength: float
+
+    def scaled(self, values: np.ndarray) -> np.ndarray:
+        """Future values (h',) as the network is to say them; NaN where missing."""
+        y = _transformed(values / self.unit, log=self.log)
+        scaled: np.ndarray = np.clip((y - self.ahead[: len(y)] - self.level) / self.scale, -3 * LIMIT, 3 * LIMIT)
+        return scaled
+
+    def restored(self, outputs: np.ndarray) -> np.ndarray:
+        """What the network said (h', Q) as values."""
+        y = outputs.astype(np.float64) * self.scale + self.level + self.ahead[: len(outputs), None]
+        restored: np.ndarray = (np.exp(np.clip(y, -60, 60)) if self.log else y) * self.unit
+        return restored
+
+
+def prepare(
+    past: np.ndarray, *, season: int, look_back: int, horizon: int, log: bool, adjust: bool, scale: float
+) -> Window:
+    """The window of a past (n,) with NaN where missing; at least one value is present."""
+    past = past[-max(look_back, CYCLES * season) :]
+    present = ~np.isnan(past)
+    seen = past[present]
+    unit = float(np.median(np.abs(seen))) or float(np.max(np.abs(seen))) or 1.0
+    logged = log and bool((seen > 0).all())
+    y = _transformed(_filled(past, present) / unit, log=logged)
+    indices, strength = _season(y, season) if adjust else (np.zeros(season), 0.0)
+    phases = (np.arange(len(y)) - len(y)) % season
+    adjusted = y - indices[phases]
+    steps = np.abs(adjusted[season:] - adjusted[:-season]) if len(y) > season else np.abs(np.diff(adjusted))
+    typical = float(np.mean(steps)) if len(steps) else 0.0
+    typical = typical if typical > 1e-6 * max(1.0, float(np.max(np.abs(y)))) else scale
+    level = float(adjusted[np.flatnonzero(present)[-1]])
+    read = slice(-look_back, None)
+    values = np.clip((adjusted[read] - level) / typical, -LIMIT, LIMIT) * present[read]
+    return Window(
+        values=values.astype(np.float32),
+        present=present[read],
+        level=level,
+        scale=typical,
+        ahead=indices[np.arange(horizon) % season],
+        unit=unit,
+        log=logged,
+        season=season,
+        strength=strength,
+    )
+
+
+def _transformed(values: np.ndarray, *, log: bool) -> np.ndarray:
+    if not log:
+        return values
+    with np.errstate(invalid="ignore"):
+        logs: np.ndarray = np.log(np.maximum(values, 1e-12))
+    return logs
+
+
+def _filled(values: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Missing values by a line between their neighbours."""
+    if present.all():
+        return values
+    known = np.flatnonzero(present)
+    filled: np.ndarray = np.interp(np.arange(len(values)), known, values[known])
+    return filled
+
+
+def _season(y: np.ndarray, season: int) -> tuple[np.ndarray, float]:
+    """The classical decomposition: what each phase adds to a centred moving average, (season,), counted
+    from the step after the last; shrunk by its own strength (Wang, Smith and Hyndman 2006)."""
+    if season < 2 or len(y) < 2 * season + 1:
+        return np.zeros(season), 0.0
+    kernel = np.full(season + 1, 1 / season) if season % 2 == 0 else np.full(season, 1 / season)
+    if season % 2 == 0:
+        kernel[[0, -1]] /= 2
+    trend = np.convolve(y, kernel, mode="valid")
+    half = (len(y) - len(trend)) // 2
+    rest = y[half : half + len(trend)] - trend
+    at = np.arange(half, half + len(trend))
+    phases = (at - len(y)) % season
+    weights = DECAY ** ((len(y) - at) / season)
+    weight = np.bincount(phases, weights, minlength=season)
+    indices = np.bincount(phases, weights * rest, minlength=season) / np.maximum(weight, 1e-12)
+    indices -= indices.mean()
+    variance = float(np.var(rest))
+    strength = 0.0 if variance <= 1e-18 else max(0.0, 1 - float(np.var(rest - indices[phases])) / variance)
+    return indices * strength, strength

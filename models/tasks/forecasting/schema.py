@@ -1,0 +1,195 @@
+"""What may be asked about the future of a series, and what is answered. Pydantic only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from models.task import Card, Config, Line, Params, Part, Schema, Tally
+from models.tasks.forecasting import calendar
+
+
+def _known(freq: str) -> str:
+    calendar.parse(freq)
+    return freq
+
+
+Freq = Annotated[str, Field(max_length=12), AfterValidator(_known)]
+Number = Annotated[float, Field(ge=-1e15, le=1e15)]
+Values = Annotated[list[Number | None], Field(min_length=1, max_length=1_000_000)]
+Level = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Item(Schema):
+    """A series up to now."""
+
+    values: Values = Field(description="The past, oldest first; null where a value is missing.")
+    freq: Freq | None = Field(None, description="Time between two values: Y, Q, M, W, D, B, H, min, S, 15min ...")
+    start: datetime | None = Field(None, description="Time of the first value; with `freq` it dates the answer.")
+
+
+class Row(Item):
+    """A series to learn from, perhaps with its future held out."""
+
+    id: str | None = Field(None, max_length=200)
+    test_values: list[Number | None] | None = Field(None, description="The held-out future; never learnt from.")
+    split: Part | None = None
+
+
+class ForecastingParams(Params):
+    """Options of one forecast."""
+
+    horizon: int | None = Field(None, ge=1, le=10_000, description="Steps ahead; default and most: the model's.")
+    quantiles: list[Level] = Field([0.1, 0.5, 0.9], min_length=1, max_length=99, description="Levels to answer.")
+
+
+class Output(Schema):
+    """The future, as a distribution per step."""
+
+    mean: list[float] = Field(description="Mean of the forecast distribution, per step.")
+    quantiles: dict[str, list[float]] = Field(description="level -> value per step; levels never cross.")
+    timestamps: list[str] | None = Field(None, description="Times of the steps, where `start` and `freq` were given.")
+
+
+class ForecastingConfig(Config):
+    """Options of one training run of a forecaster."""
+
+    hidden: int = Field(64, ge=1, le=2048, description="Units of each layer and direction.")
+    epochs: int = Field(15, ge=1, le=10_000, description="Passes over the training windows at most.")
+    patience: int = Field(4, ge=1, le=10_000, description="Epochs without a better score before stopping.")
+    batch_steps: int = Field(8192, ge=1, le=10_000_000, description="Padded time steps in one batch at most.")
+    horizon: int | None = Field(
+        None, ge=1, le=1000, description="Steps ahead; default: that of `test_values`, or by `freq`."
+    )
+    look_back: int | None = Field(
+        None, ge=1, le=5000, description="Steps the network reads; default: by season and horizon."
+    )
+    season: int | None = Field(None, ge=1, le=5000, description="Steps of a season; default: by `freq`.")
+    adjust: Literal["auto", "none", "classical"] = Field(
+        "auto", description="Take the season out before learning and put it back after; `auto` tries both."
+    )
+    windows: int = Field(
+        100_000, ge=1, le=10_000_000, description="Training windows at most, the latest of each series."
+    )
+
+
+class State(Schema):
+    """What is counted before learning."""
+
+    horizon: int
+    look_back: int
+    season: int | None
+    adjust: bool
+    log: bool
+    """Whether series above zero are learnt as logarithms: their noise grows with their level."""
+    scale: float = Field(gt=0)
+    """Median size of a step in the training series: stands in where a series is too short to tell."""
+    windows: int
+    """Training windows of one series at most."""
+
+
+class SeriesTally(Tally):
+    """Counts series, lengths and missing values."""
+
+    def __init__(self) -> None:
+        self.series = self.values = self.missing = self.constant = self.held_out = 0
+        self.shortest, self.longest = 10**9, 0
+        self.freqs: dict[str, int] = {}
+
+    def add(self, row: Row, *, line: int, part: Part | None) -> None:
+        present = [value for value in row.values if value is not None]
+        self.series += 1
+        self.values += len(row.values)
+        self.missing += len(row.values) - len(present)
+        self.constant += len(set(present)) <= 1
+        self.held_out += row.test_values is not None
+        self.shortest, self.longest = min(self.shortest, len(row.values)), max(self.longest, len(row.values))
+        self.freqs[row.freq or "none"] = self.freqs.get(row.freq or "none", 0) + 1
+
+    def stats(self) -> dict[str, Any]:
+        return {
+            "series": self.series,
+            "values": self.values,
+            "missing": self.missing,
+            "constant_series": self.constant,
+            "series_with_held_out_future": self.held_out,
+            "shortest": self.shortest if self.series else 0,
+            "longest": self.longest,
+            "frequencies": self.freqs,
+        }
+
+    def warnings(self) -> list[str]:
+        constant = [f"{self.constant} of {self.series} series never change; nothing can be learnt from them"]
+        return constant if self.constant else []
+
+
+def table(lines: Iterator[Line]) -> Iterator[Line]:
+    """A table as series: long (`id, timestamp, value`), or a column each with the times in the first."""
+    series: dict[str, tuple[int, list[Any], list[Any]]] = {}
+    for number, record in lines:
+        if {"values"} <= record.keys():
+            yield number, record
+            continue
+        if {"id", "timestamp", "value"} <= record.keys():
+            cells = {str(record["id"]): record["value"]}
+            time = record["timestamp"]
+        else:
+            cells, time = _columns(record)
+        for name, value in cells.items():
+            _, values, times = series.setdefault(name, (number, [], []))
+            values.append(None if value is None or value in ("", "NA", "NaN", "nan", "null") else value)
+            times.append(time)
+    for name, (number, values, times) in series.items():
+        parsed = [moment for moment in map(_moment, times) if moment is not None]
+        dated = {}
+        if parsed and len(parsed) == len(times):
+            freq = calendar.inferred(parsed)
+            dated = {"start": parsed[0].isoformat()} | ({"freq": freq} if freq else {})
+        yield number, {"id": name, "values": values, **dated}
+
+
+def _columns(record: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """The cells of a wide record, and its time: the first column, where that is one."""
+    first, *others = record
+    if _moment(record[first]) is not None or first.lower() in {"date", "time", "timestamp", "ds"}:
+        return {name: record[name] for name in others}, record[first]
+    return dict(record), None
+
+
+def _moment(value: Any) -> datetime | None:
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or "-" not in value[1:]:
+        return None
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        return None
+
+
+CARD = Card(
+    name="forecasting",
+    title="The future of a series",
+    item=Item,
+    row=Row,
+    output=Output,
+    state=State,
+    tally=SeriesTally,
+    params=ForecastingParams,
+    config=ForecastingConfig,
+    examples=(
+        {
+            "values": [112, 118, 132, 129, 121, 135, 148, 148, 136, 119, 104, 118],
+            "freq": "M",
+            "start": "2024-01-01T00:00:00Z",
+        },
+        {"values": [3.1, None, 3.4, 3.3, 3.9]},
+    ),
+    metric="mase",
+    higher_is_better=False,
+    split_by="time",
+    table=table,
+)
