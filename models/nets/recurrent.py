@@ -41,6 +41,7 @@ class Encoder(nn.Module):
             for size, width in zip(inputs, widths, strict=True)
         )
         self.dropout = nn.Dropout(dropout)
+        self.width = widths[-1]
         self.size = widths[-1] * directions
         """D * H of the last layer: the width of what `forward` returns."""
         for layer in self.layers:
@@ -51,21 +52,25 @@ class Encoder(nn.Module):
         last state read in each direction (B, D*H)."""
         tracing = torch.jit.is_tracing() or torch.onnx.is_in_onnx_export()
         packed = tracing or not bool((lengths == x.shape[1]).all())
-        steps, last = (self._packed if packed else self._dense)(x, lengths)
-        return steps, last.transpose(0, 1).flatten(1)
+        steps = (self._packed if packed else self._dense)(x, lengths)
+        ends = (lengths - 1)[:, None, None].expand(-1, 1, self.width)
+        last = steps[:, :, : self.width].gather(1, ends).squeeze(1)
+        if self.size > self.width:
+            last = torch.cat([last, steps[:, 0, self.width :]], dim=1)
+        return steps, last
 
-    def _dense(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def _dense(self, x: Tensor, lengths: Tensor) -> Tensor:
         for index, layer in enumerate(self.layers):
-            x, state = layer(self.dropout(x) if index else x)
-        return x, state[0] if isinstance(state, tuple) else state
+            x, _ = layer(self.dropout(x) if index else x)
+        return x
 
-    def _packed(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def _packed(self, x: Tensor, lengths: Tensor) -> Tensor:
         total, lengths = x.shape[1], lengths.cpu()
         for index, layer in enumerate(self.layers):
             inputs = self.dropout(x) if index else x
-            steps, state = layer(pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False))
+            steps, _ = layer(pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False))
             x, _ = pad_packed_sequence(steps, batch_first=True, total_length=total)
-        return x, state[0] if isinstance(state, tuple) else state
+        return x
 
 
 def start_cell(layer: nn.LSTM | nn.GRU) -> None:

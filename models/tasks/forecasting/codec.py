@@ -50,7 +50,7 @@ class ForecastingCodec(Codec[Row, Item, Output, State, ForecastingParams, Foreca
             look_back=look_back,
             season=config.season,
             adjust=config.adjust == "classical",
-            log=positive > 0.95,
+            log=positive > 0.5,
             scale=0.1,
             windows=max(1, config.windows // max(1, len(rows))),
         )

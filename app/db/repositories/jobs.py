@@ -1,0 +1,115 @@
+"""Queries on jobs and their events. Knows the tables; commits nothing.
+
+A worker's writes name its fencing token: `held` finds the job only while the token is the latest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import and_, delete, func, or_, select, tuple_
+from sqlalchemy.orm import Session
+
+from app.db.tables import Job, JobEvent
+
+ACTIVE = ("running", "cancelling", "pausing")
+ENDED = ("cancelled", "succeeded", "failed")
+
+
+class JobRepository:
+    """Jobs and what happened to them."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def add(self, job: Job) -> None:
+        self.session.add(job)
+        self.session.flush()
+
+    def get(self, id: str, *, lock: bool = False) -> Job | None:  # noqa: A002
+        query = select(Job).where(Job.id == id)
+        return self.session.scalar(query.with_for_update() if lock else query)
+
+    def page(self, *, filters: Mapping[str, str], after: tuple[datetime, str] | None, limit: int) -> Sequence[Job]:
+        query = select(Job).where(*(getattr(Job, name) == value for name, value in filters.items()))
+        if after is not None:
+            query = query.where(tuple_(Job.created_at, Job.id) < after)
+        return self.session.scalars(query.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)).all()
+
+    def waiting(self) -> int:
+        return self.session.scalar(select(func.count()).select_from(Job).where(Job.state == "queued")) or 0
+
+    def counts(self) -> dict[str, int]:
+        rows = self.session.execute(select(Job.state, func.count()).group_by(Job.state)).all()
+        return dict(rows)
+
+    def of_dataset(self, dataset: str) -> str | None:
+        """A job that still needs a data set."""
+        needing = select(Job.id).where(Job.dataset == dataset, Job.state.not_in(ENDED))
+        return self.session.scalar(needing.limit(1))
+
+    def forget_dataset(self, dataset: str) -> None:
+        """Ended jobs let a data set go; their request still names it."""
+        for job in self.session.scalars(select(Job).where(Job.dataset == dataset)):
+            job.dataset = None
+        self.session.flush()
+
+    def claimable(self, now: datetime) -> str | None:
+        """The id of the next job to run."""
+        return self.session.scalar(self._next(now))
+
+    def next(self, now: datetime) -> Job | None:
+        """The next job to run, locked; jobs that another worker is claiming are passed over."""
+        id = self.session.scalar(self._next(now).with_for_update(skip_locked=True))  # noqa: A001
+        return None if id is None else self.get(id)
+
+    @staticmethod
+    def _next(now: datetime) -> Any:
+        due = or_(Job.not_before.is_(None), Job.not_before <= now)
+        ready = select(Job.id).where(and_(Job.state == "queued", due))
+        return ready.order_by(Job.priority.desc(), Job.created_at, Job.id).limit(1)
+
+    def held(self, id: str, fence: int) -> Job | None:  # noqa: A002
+        """The job, locked, if this claim of it is still the latest."""
+        query = select(Job).where(Job.id == id, Job.fence == fence, Job.state.in_(ACTIVE))
+        return self.session.scalar(query.with_for_update())
+
+    def expired_ids(self, now: datetime) -> Sequence[str]:
+        """Ids of the jobs that `expired` would find."""
+        return self.session.scalars(select(Job.id).where(Job.state.in_(ACTIVE), Job.lease_until < now)).all()
+
+    def expired(self, now: datetime) -> Sequence[Job]:
+        """Jobs whose worker has been silent for longer than its lease, locked."""
+        query = select(Job).where(Job.state.in_(ACTIVE), Job.lease_until < now)
+        return self.session.scalars(query.with_for_update(skip_locked=True)).all()
+
+    def delete(self, id: str) -> None:  # noqa: A002
+        self.session.execute(delete(JobEvent).where(JobEvent.job == id))
+        self.session.execute(delete(Job).where(Job.id == id))
+
+    def happened(self, job: Job, kind: str, data: dict[str, Any], at: datetime) -> None:
+        """Append an event."""
+        self.session.add(JobEvent(job=job.id, kind=kind, at=at, data=data))
+
+    def moved(self, job: Job, state: str, reason: str, at: datetime) -> None:
+        """Change the state, and say why."""
+        job.state = state
+        if state in ENDED:
+            job.ended_at = at
+        if state not in ACTIVE:
+            job.lease_until = None
+            job.worker = job.worker if state in ENDED else None
+        self.happened(job, "state", {"state": state, "reason": reason}, at)
+
+    def events(self, job: str, *, kinds: Sequence[str] = (), after: int = 0, limit: int = 1000) -> Sequence[JobEvent]:
+        query = select(JobEvent).where(JobEvent.job == job, JobEvent.id > after)
+        if kinds:
+            query = query.where(JobEvent.kind.in_(kinds))
+        return self.session.scalars(query.order_by(JobEvent.id).limit(limit)).all()
+
+
+def lease(now: datetime, seconds: float) -> datetime:
+    """When a lease taken now ends."""
+    return now + timedelta(seconds=seconds)

@@ -1,0 +1,134 @@
+"""Where a job's work runs: a child process of the worker. Knows processes and pipes, not jobs or databases.
+
+The child is forked from a server that has torch loaded already, so it starts in a second; a crash or a
+leak dies with it, and it dies with its worker: the pipe between them closes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import signal
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+from typing import Any, Protocol
+
+Message = tuple[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """Everything a training needs, as plain data."""
+
+    job: str
+    task: str
+    config: dict[str, Any]
+    rows: Path
+    """The data set's canonical rows."""
+    vectors: Path | None
+    folder: Path
+    """An empty folder for the artifact."""
+    dataset: dict[str, Any]
+    threads: int
+    device: str
+    max_seconds: float | None
+
+
+class Running(Protocol):
+    """Work under way."""
+
+    def messages(self, timeout: float) -> list[Message]:
+        """What it has said, waiting for at most `timeout` seconds. Raises `EOFError` when it is gone."""
+        ...
+
+    def stop(self, reason: str) -> None:
+        """Ask it to stop between two batches."""
+        ...
+
+    def kill(self) -> None:
+        """End it now."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs orders."""
+
+    def start(self, order: Order) -> Running: ...
+
+    def close(self) -> None: ...
+
+
+class LocalExecutor:
+    """Child processes on this machine."""
+
+    def __init__(self) -> None:
+        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["app.jobs.training"])
+
+    def warm(self) -> None:
+        """Start the server that children are forked from, so that the first job need not wait for torch."""
+        forkserver = importlib.import_module("multiprocessing.forkserver")
+        forkserver.ensure_running()
+
+    def start(self, order: Order) -> LocalRunning:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_child, args=(order, theirs), name=f"job {order.job}", daemon=True)
+        process.start()
+        theirs.close()
+        return LocalRunning(process, ours)
+
+    def close(self) -> None:
+        """Nothing is held: children end with their pipes, the server with this process."""
+
+
+class LocalRunning:
+    """A child process at work."""
+
+    def __init__(self, process: ForkServerProcess, pipe: Connection) -> None:
+        self._process, self._pipe = process, pipe
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    def messages(self, timeout: float) -> list[Message]:
+        found: list[Message] = []
+        try:
+            while self._pipe.poll(0 if found else timeout):
+                found.append(self._pipe.recv())
+        except (EOFError, ConnectionResetError):
+            if not found:
+                raise EOFError from None
+        return found
+
+    def stop(self, reason: str) -> None:
+        with suppress(BrokenPipeError, ConnectionResetError):  # if it is gone, `messages` will say so
+            self._pipe.send(reason)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join(5)
+        self._pipe.close()
+
+
+def _child(order: Order, pipe: Connection) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's to handle
+    asked: list[str] = []
+    threading.Thread(target=_listen, args=(pipe, asked), daemon=True).start()
+    training = importlib.import_module("app.jobs.training")
+    training.run(order, pipe.send, lambda: asked[0] if asked else None)
+
+
+def _listen(pipe: Connection, asked: list[str]) -> None:
+    """Hear the worker's wish to stop; when the worker is gone, so is its child."""
+    try:
+        while True:
+            asked.append(pipe.recv())
+    except (EOFError, OSError):
+        os._exit(1)

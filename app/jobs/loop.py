@@ -1,0 +1,196 @@
+"""The worker's loop: claim a job, start its work, carry what it says into the database. Knows no torch."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from app.blobs import Blobs
+from app.db.engine import Database
+from app.db.repositories.workers import WorkerRepository
+from app.jobs.executors import Executor, Message, Order, Running
+from app.jobs.queue import ATTEMPTS, BACK_OFF, Claim, Lost, Queue, worker_lost
+from app.services.datasets import Datasets
+from app.services.registry import Registry
+from app.services.vectors import VectorFiles
+from app.settings import Settings
+
+log = structlog.get_logger("cellgate.worker")
+
+GRACE = 8.0
+"""Seconds that a child has to stop when the worker is asked to end."""
+REAP_EVERY = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What the loop works with."""
+
+    settings: Settings
+    database: Database
+    blobs: Blobs
+    datasets: Datasets
+    vectors: VectorFiles
+    registry: Registry
+    executor: Executor
+    name: str
+    device: str
+
+
+class Loop:
+    """One worker: one job at a time, until it is asked to stop."""
+
+    def __init__(self, parts: Parts, stopping: threading.Event) -> None:
+        self.parts, self.stopping = parts, stopping
+        self.queue = Queue(parts.database, worker=parts.name, lease_seconds=parts.settings.lease_seconds)
+        self._reaped = self._seen = 0.0
+
+    def run(self) -> None:
+        """Work until `stopping` is set; a database that is away for a while ends nothing."""
+        while not self.stopping.is_set():
+            try:
+                self._look_after()
+                claim = self.queue.claim(self.parts.device)
+            except OperationalError as error:
+                log.warning("database away", error=type(error.orig).__name__)
+                self.stopping.wait(1.0)
+                continue
+            if claim is None:
+                self.stopping.wait(self.parts.settings.poll_seconds)
+            else:
+                self._work(claim)
+
+    def _look_after(self) -> None:
+        """Say that this worker lives, and take the jobs of those that do not."""
+        now = time.monotonic()
+        if now - self._seen > self.parts.settings.lease_seconds / 3:
+            self._seen = now
+            with self.parts.database.write() as session:
+                WorkerRepository(session).seen(self.parts.name, self.parts.device, self.parts.database.now(session))
+        if now - self._reaped > REAP_EVERY:
+            self._reaped = now
+            taken = self.queue.reap()
+            if taken:
+                log.warning("jobs of silent workers taken back", jobs=taken)
+
+    def _work(self, claim: Claim) -> None:
+        log.info("job claimed", job=claim.id, attempt=claim.attempt)
+        with tempfile.TemporaryDirectory(prefix="cellgate-job-") as scratch:
+            running: Running | None = None
+            try:
+                running = self.parts.executor.start(self._order(claim, Path(scratch)))
+                self._watch(claim, running)
+            except Lost:
+                log.warning("job lost to another worker", job=claim.id)
+            finally:
+                if running is not None:
+                    running.kill()
+
+    def _order(self, claim: Claim, scratch: Path) -> Order:
+        request, folder = claim.request, scratch / "artifact"
+        folder.mkdir()
+        dataset = self.parts.datasets.get(claim.dataset)
+        vectors = request["config"].get("vectors")
+        return Order(
+            job=claim.id,
+            task=claim.task,
+            config=request["config"],
+            rows=self.parts.datasets.rows_path(claim.dataset),
+            vectors=self.parts.vectors.path(vectors) if vectors else None,
+            folder=folder,
+            dataset={"id": dataset.id, "digest": dataset.digest},
+            threads=self.parts.settings.threads,
+            device=self.parts.device,
+            max_seconds=request.get("max_seconds"),
+        )
+
+    def _watch(self, claim: Claim, running: Running) -> None:
+        """Carry messages until the work ends; heartbeats go on whether it speaks or not."""
+        beat = self.parts.settings.lease_seconds / 5
+        beaten, asked, deadline = 0.0, False, float("inf")
+        while True:
+            if self.stopping.is_set() and deadline == float("inf"):
+                deadline = time.monotonic() + GRACE
+                running.stop("the worker is ending")
+            if time.monotonic() > deadline:
+                self.queue.hand_back(claim, "the worker ended")
+                return
+            if time.monotonic() - beaten > min(beat, 0.5):
+                beaten = time.monotonic()
+                state = self._patiently(lambda: self.queue.heartbeat(claim))
+                if state in {"cancelling", "pausing"} and not asked:
+                    asked = True
+                    running.stop(state)
+            try:
+                for message in running.messages(0.2):
+                    if self._heard(claim, message):
+                        return
+            except EOFError:
+                self._died(claim)
+                return
+
+    def _patiently(self, call: Callable[[], Any]) -> Any:
+        """Try again while the database is away, for as long as the lease lasts."""
+        until = time.monotonic() + self.parts.settings.lease_seconds
+        while True:
+            try:
+                return call()
+            except OperationalError:
+                if time.monotonic() > until:
+                    raise Lost from None
+                time.sleep(0.5)
+
+    def _heard(self, claim: Claim, message: Message) -> bool:
+        """Record one message; True when it was the last."""
+        kind, data = message
+        if kind in {"progress", "metrics", "log"}:
+            self._patiently(lambda: self.queue.tell(claim, kind, data))
+            return False
+        if kind == "done":
+            self._finish(claim, data)
+        elif kind == "stopped" and self.stopping.is_set():
+            self._patiently(lambda: self.queue.hand_back(claim, "the worker ended"))
+        elif kind == "stopped":
+            self._patiently(lambda: self.queue.stopped(claim))
+        else:
+            self._patiently(lambda: self.queue.fail(claim, data))
+        log.info("job ended", job=claim.id, how=kind)
+        return True
+
+    def _finish(self, claim: Claim, done: dict[str, Any]) -> None:
+        stored = self.parts.registry.store(Path(done["zip"]))
+
+        def finish(session: Session) -> dict[str, Any]:
+            version = self.parts.registry.register(
+                stored,
+                model=claim.model,
+                promote=claim.request.get("promote", "if_better"),
+                by=f"job {claim.id}",
+                within=session,
+            )
+            return {
+                "model": version.model,
+                "version": version.version,
+                "metrics": done["metrics"],
+                "promoted": "production" in version.aliases,
+                "seconds": done["seconds"],
+            }
+
+        self._patiently(lambda: self.queue.succeed(claim, finish))
+
+    def _died(self, claim: Claim) -> None:
+        """The child ended without a word: killed, or crashed."""
+        if claim.attempt >= ATTEMPTS:
+            self.queue.fail(claim, worker_lost(claim.attempt))
+            return
+        delay = BACK_OFF * 2 ** (claim.attempt - 1)
+        self.queue.hand_back(claim, "the process that ran the job died", delay=delay, counted=True)

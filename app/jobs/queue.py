@@ -1,0 +1,167 @@
+"""The queue that workers share: claim, heartbeat, finish, reap. Knows jobs and leases, not what a job does.
+
+Every write of a worker is fenced: a claim grows the job's `fence`, and a worker whose number is no
+longer the latest writes nothing and is told so by `Lost`. Leases run on the database's own clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.db.engine import Database
+from app.db.repositories.jobs import JobRepository, lease
+from app.db.tables import Job
+
+ATTEMPTS = 3
+"""Times a job is begun before a lost worker fails it."""
+BACK_OFF = 2.0
+"""Seconds before a job whose worker was lost is begun again; doubled with each attempt."""
+
+
+class Lost(Exception):
+    """The job is no longer this worker's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A job that this worker holds."""
+
+    id: str
+    fence: int
+    kind: str
+    task: str
+    model: str
+    dataset: str
+    attempt: int
+    request: dict[str, Any]
+
+
+class Queue:
+    """Jobs of one database, as one worker sees them."""
+
+    def __init__(self, database: Database, *, worker: str, lease_seconds: float) -> None:
+        self.database, self.worker, self.lease_seconds = database, worker, lease_seconds
+
+    def claim(self, device: str) -> Claim | None:
+        """Take the next job: highest priority first, then oldest. None where nothing waits."""
+        with self.database.read() as session:  # an idle worker takes no write lock
+            if JobRepository(session).claimable(self.database.now(session)) is None:
+                return None
+        with self.database.write() as session:
+            jobs, now = JobRepository(session), self.database.now(session)
+            job = jobs.next(now)
+            if job is None:
+                return None
+            job.fence += 1
+            job.attempt += 1
+            job.worker, job.device = self.worker, device
+            job.started_at = job.started_at or now
+            job.heartbeat_at, job.lease_until = now, lease(now, self.lease_seconds)
+            jobs.moved(job, "running", f"claimed by {self.worker}, attempt {job.attempt}", now)
+            return Claim(
+                id=job.id,
+                fence=job.fence,
+                kind=job.kind,
+                task=str(job.task),
+                model=str(job.model),
+                dataset=str(job.dataset),
+                attempt=job.attempt,
+                request=job.request,
+            )
+
+    @contextmanager
+    def _held(self, claim: Claim) -> Iterator[tuple[Session, JobRepository, Job, datetime]]:
+        with self.database.write() as session:
+            jobs = JobRepository(session)
+            job = jobs.held(claim.id, claim.fence)
+            if job is None:
+                raise Lost(claim.id)
+            yield session, jobs, job, self.database.now(session)
+
+    def heartbeat(self, claim: Claim) -> str:
+        """Renew the lease; returns the job's state, which may ask to stop. Raises `Lost`."""
+        with self._held(claim) as (_, _, job, now):
+            job.heartbeat_at, job.lease_until = now, lease(now, self.lease_seconds)
+            return job.state
+
+    def tell(self, claim: Claim, kind: str, data: dict[str, Any]) -> None:
+        """Record progress, metrics or a line of the log. Raises `Lost`."""
+        with self._held(claim) as (_, jobs, job, now):
+            jobs.happened(job, kind, data, now)
+            if kind == "progress":
+                job.progress = data
+            elif kind == "metrics":
+                job.metrics = {**job.metrics, **data["values"]}
+
+    def succeed(self, claim: Claim, finish: Callable[[Session], dict[str, Any]]) -> None:
+        """End well: `finish` registers what was made in the same transaction and returns the result. Raises `Lost`."""
+        with self._held(claim) as (session, jobs, job, now):
+            job.result = finish(session)
+            job.progress = {**job.progress, "fraction": 1.0, "eta_seconds": 0.0}
+            jobs.moved(job, "succeeded", "done", now)
+
+    def fail(self, claim: Claim, problem: dict[str, Any]) -> None:
+        """End badly, with a problem that says what to do. Raises `Lost`."""
+        with self._held(claim) as (_, jobs, job, now):
+            job.error = problem
+            jobs.moved(job, "failed", problem["detail"], now)
+
+    def stopped(self, claim: Claim) -> None:
+        """The child stopped as was asked: cancelled or paused. Raises `Lost`."""
+        with self._held(claim) as (_, jobs, job, now):
+            paused = job.state == "pausing"
+            jobs.moved(job, "paused" if paused else "cancelled", "stopped between two batches, as asked", now)
+
+    def hand_back(self, claim: Claim, reason: str, *, delay: float = 0.0, counted: bool = False) -> None:
+        """Return the job to the queue; an attempt that the worker ended itself does not count. Raises `Lost`."""
+        with self._held(claim) as (_, jobs, job, now):
+            job.attempt -= 0 if counted else 1
+            _again(jobs, job, reason, now, delay)
+
+    def reap(self) -> int:
+        """Take jobs from workers that are silent; returns how many."""
+        with self.database.read() as session:
+            if not JobRepository(session).expired_ids(self.database.now(session)):
+                return 0
+        with self.database.write() as session:
+            jobs, now = JobRepository(session), self.database.now(session)
+            found = jobs.expired(now)
+            for job in found:
+                lost(jobs, job, now)
+            return len(found)
+
+
+def lost(jobs: JobRepository, job: Job, now: datetime) -> None:
+    """What becomes of a job whose worker, or whose process, died."""
+    job.fence += 1  # whoever held it may still be alive: it can write no more
+    if job.state == "cancelling":
+        jobs.moved(job, "cancelled", "its worker was lost while it was being cancelled", now)
+    elif job.state == "pausing":
+        jobs.moved(job, "paused", "its worker was lost while it was being paused", now)
+    elif job.attempt >= ATTEMPTS:
+        job.error = worker_lost(job.attempt)
+        jobs.moved(job, "failed", job.error["detail"], now)
+    else:
+        _again(jobs, job, f"the worker {job.worker} was lost", now, BACK_OFF * 2 ** (job.attempt - 1))
+
+
+def worker_lost(attempts: int) -> dict[str, Any]:
+    """The problem of a job that no worker survives."""
+    return {
+        "type": "worker-lost",
+        "title": "Worker lost",
+        "detail": f"the process that ran this job died {attempts} times",
+        "remedy": "look for the kernel's out-of-memory killer in the system's log; "
+        "lower `batch_steps` or `hidden`, then retry the job",
+    }
+
+
+def _again(jobs: JobRepository, job: Job, reason: str, now: datetime, delay: float) -> None:
+    job.not_before = now + timedelta(seconds=delay) if delay else None
+    jobs.moved(job, "queued", reason, now)

@@ -1,0 +1,128 @@
+"""What a training does: rows to a finished artifact in a folder. Knows torch and files; no database, no job table."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+from safetensors.torch import save_file
+
+from app.jobs.executors import Message, Order
+from models import artifact, catalog, vectors
+from models.runtimes.export import export
+from models.task import PARTS, Config, Fault, Part
+from models.trainer import EpochReport, Progress, Stopped, Trained, TrainingError, guarded, train
+
+TITLES = {"bad-data": "Bad data", "diverged": "Training diverged", "out-of-memory": "Out of memory"}
+
+
+class Reporter:
+    """Tells the worker what the trainer says."""
+
+    def __init__(self, send: Callable[[Message], None], stop: Callable[[], str | None]) -> None:
+        self._send, self._stop = send, stop
+
+    def progress(self, progress: Progress) -> None:
+        self._send(("progress", progress.as_dict()))
+
+    def epoch(self, report: EpochReport) -> None:
+        self._send(("metrics", {"epoch": report.epoch, "step": report.step, "values": report.values}))
+
+    def log(self, text: str, level: str = "info") -> None:
+        self._send(("log", {"level": level, "text": text}))
+
+    def stop(self) -> str | None:
+        return self._stop()
+
+
+def run(order: Order, send: Callable[[Message], None], stop: Callable[[], str | None]) -> None:
+    """Do the order; ends with one message: done, stopped or failed."""
+    try:
+        send(("done", _made(order, Reporter(send, stop))))
+    except Stopped as stopped:
+        send(("stopped", {"reason": stopped.reason}))
+    except TrainingError as error:
+        send(("failed", _problem(error.type, error.detail, error.remedy)))
+    except Fault as fault:
+        send(("failed", _problem("bad-data", fault.detail, "correct the data set, post it again and start a new job")))
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(frame.filename).name}:{frame.lineno}"
+        remedy = "this is a fault of the service: report it with the place named here"
+        send(("failed", _problem("internal", f"{type(error).__name__} at {place}", remedy)))
+        os.write(2, traceback.format_exc().encode())
+
+
+def _problem(kind: str, detail: str, remedy: str) -> dict[str, Any]:
+    return {"type": kind, "title": TITLES.get(kind, "Internal fault"), "detail": detail, "remedy": remedy}
+
+
+def _made(order: Order, reporter: Reporter) -> dict[str, Any]:
+    codec, network = catalog.codec(order.task), catalog.network(order.task)
+    config = codec.card.config.model_validate(order.config)
+    rows = _rows(order)
+    given = vectors.read(order.vectors) if order.vectors else None
+
+    def learn() -> Trained:
+        return train(
+            codec,
+            network,
+            rows,
+            config,
+            device=order.device,
+            threads=order.threads,
+            vectors=given,
+            monitor=reporter,
+            max_seconds=order.max_seconds,
+        )
+
+    return _written(order, guarded(learn, config), config, reporter)
+
+
+def _written(order: Order, trained: Trained, config: Config, reporter: Reporter) -> dict[str, Any]:
+    codec, network = catalog.codec(order.task), catalog.network(order.task)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in trained.net.state_dict().items()}
+    save_file(weights, order.folder / artifact.WEIGHTS)
+    found = sorted(trained.examples["validation"][:64], key=lambda example: example.length)
+    ragged = [codec.collate(found[::9] or found), codec.collate(found[:1]), codec.collate(found[-1:])]
+    reason = export(network, trained.net, ragged, order.folder)
+    if reason is not None:
+        reporter.log(f"served by torch: {reason}", "warning")
+    artifact.write(
+        order.folder,
+        task=order.task,
+        state=trained.state,
+        config=config,
+        metrics=trained.metrics,
+        parameters=trained.parameters,
+        code_version=version("cellgate"),
+        created_at=datetime.now(UTC).isoformat(),
+        dataset=order.dataset,
+        job=order.job,
+    )
+    packed = order.folder.with_suffix(".zip")
+    digest = artifact.pack(order.folder, packed)
+    return {"zip": str(packed), "digest": digest, "metrics": trained.metrics, "seconds": round(trained.seconds, 2)}
+
+
+def _rows(order: Order) -> dict[Part, list[Any]]:
+    """The rows of each part; a row without a part belongs to all of them."""
+    shape = catalog.card(order.task).row
+    rows: dict[Part, list[Any]] = {part: [] for part in PARTS}
+    with order.rows.open("rb") as file:
+        for line in file:
+            record = orjson.loads(line)
+            row = shape.model_validate(record["row"])
+            for part in PARTS if record["part"] is None else (record["part"],):
+                rows[part].append(row)
+    return rows
+
+
+torch.set_num_threads(1)

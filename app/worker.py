@@ -1,0 +1,59 @@
+"""The worker process: settings to loop. Loads no torch itself; its children do."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import threading
+
+from app import log, settings
+from app.blobs import open_blobs
+from app.db.engine import Database
+from app.jobs.executors import LocalExecutor
+from app.jobs.loop import Loop, Parts
+from app.services.datasets import Datasets
+from app.services.registry import Registry
+from app.services.vectors import VectorFiles
+from app.settings import Settings
+from models import devices
+
+
+def run(given: Settings, stopping: threading.Event) -> None:
+    """Work until `stopping` is set."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(given.threads))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads on busy cores cost a factor of ten
+    log.configure(given)
+    database = Database(given.database)
+    blobs = open_blobs(given.blob_store)
+    executor = LocalExecutor()
+    executor.warm()
+    parts = Parts(
+        settings=given,
+        database=database,
+        blobs=blobs,
+        datasets=Datasets(database, blobs, given),
+        vectors=VectorFiles(database, blobs, given),
+        registry=Registry(database, blobs, given),
+        executor=executor,
+        name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}",
+        device=devices.place(devices.inventory(), need=0, wanted=given.device, used={}).id,
+    )
+    try:
+        Loop(parts, stopping).run()
+    finally:
+        executor.close()
+        database.close()
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT; then hand the job back and end."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    run(settings.load(), stopping)
+
+
+if __name__ == "__main__":
+    main()
