@@ -1,0 +1,194 @@
+"""What every task promises, on its own sample: it learns, is saved, loaded and answers. Knows no task by name."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from safetensors.torch import save_file
+
+import models.tasks
+from models import artifact, catalog, predictor
+from models.batch import Example
+from models.predictor import Predictor
+from models.runtimes.export import export
+from models.runtimes.onnx_run import OnnxRun
+from models.runtimes.run import Run
+from models.runtimes.torch_run import TorchRun
+from models.task import PARTS, AnyCodec, Card, Part
+from models.trainer import Trained, train
+
+CLOSE = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learnt:
+    """A task trained on its own sample, and its artifact."""
+
+    card: Card
+    codec: AnyCodec
+    trained: Trained
+    folder: Path
+    unexported: str | None
+
+    def examples(self) -> list[Example]:
+        """Examples of several lengths, shortest and longest among them."""
+        found = [example for part in PARTS for example in self.trained.examples[part]]
+        found.sort(key=lambda example: example.length)
+        return [*found[:3], *found[3 :: max(1, len(found) // 12)], found[-1]]
+
+
+def sample(card: Card) -> dict[Part, list[Any]]:
+    """The rows of a task's sample by part; one without a split lies in all of a task that splits by time."""
+    path = Path(models.tasks.__path__[0]) / card.name / "sample.jsonl"
+    rows = [card.row.model_validate_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    by_time = card.split_by == "time"
+    parts: dict[Part, list[Any]] = {part: [] for part in PARTS}
+    for index, row in enumerate(rows):
+        named = getattr(row, "split", None)
+        default = PARTS if by_time else ("validation",) if index % 5 == 0 else ("train",)
+        for part in (named,) if named else default:
+            parts[part].append(row)
+    return parts
+
+
+def learn(name: str, **config: Any) -> Trained:
+    card = catalog.card(name)
+    return train(catalog.codec(name), catalog.network(name), sample(card), card.config(**config))
+
+
+@pytest.fixture(scope="module", params=catalog.names())
+def learnt(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Learnt:
+    name = request.param
+    card, codec, folder = catalog.card(name), catalog.codec(name), tmp_path_factory.mktemp(name)
+    trained = learn(name, hidden=16)
+    save_file(trained.net.state_dict(), folder / artifact.WEIGHTS)
+    examples = [example for part in PARTS for example in trained.examples[part]]
+    batches = [codec.collate(examples[i : i + 4]) for i in range(0, min(len(examples), 16), 4)]
+    unexported = export(catalog.network(name), trained.net, batches, folder)
+    artifact.write(
+        folder,
+        task=name,
+        state=trained.state,
+        config=card.config(hidden=16),
+        metrics=trained.metrics,
+        parameters=trained.parameters,
+        code_version="test",
+        created_at="2026-01-01T00:00:00Z",
+    )
+    return Learnt(card=card, codec=codec, trained=trained, folder=folder, unexported=unexported)
+
+
+def outputs(held: Predictor, items: list[Any]) -> list[dict[str, Any]]:
+    params = held.codec.card.params()
+    parsed = [held.codec.card.parse_item(item) for item in items]
+    found = held.answer([held.prepare(item, params) for item in parsed], params)
+    return [output.model_dump() for output in found]
+
+
+def assert_close(found: Any, expected: Any) -> None:
+    """Equal, but for numbers, which differ by 1e-5 of their size at most."""
+    if isinstance(expected, Mapping):
+        assert found.keys() == expected.keys()
+        for name in expected:
+            assert_close(found[name], expected[name])
+    elif isinstance(expected, list | tuple):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_close(one, other)
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, rel=CLOSE, abs=CLOSE)
+    else:
+        assert found == expected
+
+
+def test_the_sample_is_learnt(learnt: Learnt) -> None:
+    history = [report.values["train_loss"] for report in learnt.trained.history]
+    assert min(history) < 0.8 * history[0]
+    assert learnt.card.metric in learnt.trained.metrics
+    assert {"validation_loss", f"validation_{learnt.card.metric}"} <= learnt.trained.metrics.keys()
+
+
+def test_the_loaded_version_answers_as_the_trained_one(learnt: Learnt) -> None:
+    card, trained = learnt.card, learnt.trained
+    run = TorchRun(trained.net, catalog.network(card.name))
+    fresh = Predictor(learnt.codec, trained.state, card.config(hidden=16), run)
+    loaded = predictor.load(learnt.folder)
+    loaded.probe()
+    assert_close(outputs(loaded, list(card.examples)), outputs(fresh, list(card.examples)))
+
+
+def test_an_output_is_json_of_its_schema(learnt: Learnt) -> None:
+    for found in outputs(predictor.load(learnt.folder), list(learnt.card.examples)):
+        learnt.card.output.model_validate_json(json.dumps(found, allow_nan=False))
+
+
+def test_alone_or_in_a_batch_the_same_answer(learnt: Learnt) -> None:
+    examples, params = learnt.examples(), learnt.card.params()
+    assert len({example.length for example in examples}) > 1, "the sample must hold several lengths"
+    loaded = predictor.load(learnt.folder)
+    together = [output.model_dump() for output in loaded.answer(examples, params)]
+    alone = [loaded.answer([example], params)[0].model_dump() for example in examples]
+    assert_close(together, alone)
+    backwards = [output.model_dump() for output in loaded.answer(examples[::-1], params)]
+    assert_close(backwards[::-1], alone)
+
+
+class Both:
+    """A `Run` that asks two others and holds their answers against each other."""
+
+    def __init__(self, one: Run, other: Run) -> None:
+        self.one, self.other, self.calls = one, other, 0
+
+    def __call__(self, function: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.calls += 1
+        expected, found = self.one(function, inputs), self.other(function, inputs)
+        assert found.keys() == expected.keys()
+        for name, array in expected.items():
+            np.testing.assert_allclose(found[name], array, rtol=CLOSE, atol=CLOSE)
+        return expected
+
+
+def test_onnx_says_what_torch_says_on_ragged_batches(learnt: Learnt) -> None:
+    assert learnt.unexported is None
+    run = Both(TorchRun(learnt.trained.net, catalog.network(learnt.card.name)), OnnxRun(learnt.folder))
+    examples = learnt.examples()
+    for chosen in (examples, examples[:1], examples[-1:], examples[::2]):
+        learnt.codec.predict(run, learnt.codec.collate(chosen), learnt.card.params(), learnt.trained.state)
+    assert run.calls >= 4
+
+
+def test_a_bad_item_fails_alone(learnt: Learnt) -> None:
+    good = list(learnt.card.examples)
+    loaded = predictor.load(learnt.folder)
+    expected = outputs(loaded, good)
+    for bad in ({}, {"no such field": 1}, None, [], ""):
+        with pytest.raises(ValidationError):
+            learnt.card.parse_item(bad)
+    assert outputs(loaded, good) == expected
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(learnt: Learnt) -> None:
+    first, again, other = (learn(learnt.card.name, hidden=8, epochs=2, seed=seed) for seed in (3, 3, 4))
+    pairs = list(zip(first.net.state_dict().values(), again.net.state_dict().values(), strict=True))
+    assert all(one.equal(two) for one, two in pairs)
+    assert first.metrics == again.metrics
+    rest = zip(first.net.state_dict().values(), other.net.state_dict().values(), strict=True)
+    assert not all(one.equal(two) for one, two in rest)
+
+
+def test_it_answers_without_torch(learnt: Learnt) -> None:
+    code = (
+        "import sys; from pathlib import Path; from models import predictor\n"
+        f"predictor.load(Path({str(learnt.folder)!r})).probe()\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
