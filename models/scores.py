@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 
@@ -12,9 +13,6 @@ def accuracy(predicted: Sequence[str], answers: Sequence[str]) -> float:
 
 def macro_f1(predicted: Sequence[str], answers: Sequence[str]) -> float:
     """Mean over the labels in the answers of the harmonic mean of precision and recall."""
-    labels = sorted(set(answers))
-    total = 0.0
-    for label in labels:
-        hits = sum(p == a == label for p, a in zip(predicted, answers, strict=True))
-        total += 2 * hits / max(1, sum(p == label for p in predicted) + sum(a == label for a in answers))
-    return total / max(1, len(labels))
+    expected, given = Counter(answers), Counter(predicted)
+    hits = Counter(a for p, a in zip(predicted, answers, strict=True) if p == a)
+    return sum(2 * hits[label] / (given[label] + n) for label, n in expected.items()) / max(1, len(expected))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,18 @@ import numpy as np
 
 LARGEST_WIDTH = 4096
 LARGEST = 4 * 1024**3
+
+UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    ValueError,
+    EOFError,
+    OSError,
+    RuntimeError,  # an encrypted zip, an unknown compression, JSON nested too deeply
+    MemoryError,  # an array whose header promises more than there is
+    OverflowError,
+)
+"""What a damaged or hostile zip raises while it is read."""
 
 
 class VectorError(ValueError):
@@ -60,6 +73,13 @@ def read(path: Path) -> WordVectors:
     return _from_zip(path) if zipfile.is_zipfile(path) else _from_text(path)
 
 
+def _halved(array: np.ndarray) -> np.ndarray:
+    """As float16; what is too large for it becomes infinite."""
+    with np.errstate(over="ignore"):
+        halved: np.ndarray = array.astype(np.float16)
+    return halved
+
+
 def _from_zip(path: Path) -> WordVectors:
     try:
         with zipfile.ZipFile(path) as archive:
@@ -68,17 +88,18 @@ def _from_zip(path: Path) -> WordVectors:
                 raise VectorError("the zip must hold words.json and vectors.npy alone")
             rows = json.loads(archive.read("words.json"))
             table = np.load(io.BytesIO(archive.read("vectors.npy")), allow_pickle=False)
-    except (zipfile.BadZipFile, ValueError, RecursionError) as error:
-        if isinstance(error, VectorError):
-            raise
+    except VectorError:
+        raise
+    except UNREADABLE:
         raise VectorError("words.json must be JSON and vectors.npy an array of numbers") from None
     if table.ndim != 2 or table.dtype.kind != "f" or not 1 <= table.shape[1] <= LARGEST_WIDTH:
         raise VectorError(f"vectors.npy must be floats of rows x width, not {table.dtype} {table.shape}")
     fits = isinstance(rows, dict) and all(isinstance(r, int) and 0 <= r < len(table) for r in rows.values())
     if not fits or not rows:
         raise VectorError(f"words.json must map words to rows from 0 to {len(table) - 1}")
+    table = _halved(table)
     if not np.isfinite(table).all():
-        raise VectorError("vectors.npy holds numbers that are not finite")
+        raise VectorError("vectors.npy holds numbers that are not finite, or beyond 65504")
     return WordVectors(rows, table)
 
 
@@ -87,11 +108,13 @@ def _from_text(path: Path) -> WordVectors:
     table: list[np.ndarray] = []
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
-            word, *numbers = line.rstrip().split(" ")
+            fields = line.rstrip().split(" ")
+            cut = max(1, len(fields) - len(table[0])) if table else 1  # GloVe has words with spaces
+            word, numbers = " ".join(fields[:cut]), fields[cut:]
             if number == 1 and len(numbers) == 1:
                 continue  # word2vec's own first line: how many words, and their width
             try:
-                vector = np.array(numbers, dtype=np.float16)
+                vector = _halved(np.array(numbers, dtype=np.float64))
             except ValueError:
                 raise VectorError(f"line {number}: a word and its numbers are expected") from None
             if not len(vector) or len(vector) > LARGEST_WIDTH or (table and len(vector) != len(table[0])):
