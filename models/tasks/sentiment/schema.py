@@ -35,7 +35,7 @@ class SentimentConfig(Config):
     embedding: int = Field(128, ge=1, le=1024, description="Width of a word's vector; that of `vectors` where given.")
     vectors: str | None = Field(None, max_length=64, description="Uploaded word vectors to start from; fine-tuned.")
     word_dropout: float = Field(0.1, ge=0.0, lt=1.0, description="Share of words made unknown while learning.")
-    min_count: int = Field(2, ge=1, le=1000, description="A word rarer than this in the training part is unknown.")
+    min_count: int = Field(1, ge=1, le=1000, description="A word rarer than this in the training part is unknown.")
     max_words: int = Field(50_000, ge=1, le=1_000_000, description="Words in the vocabulary at most.")
     max_tokens: int = Field(512, ge=1, le=10_000, description="A longer text is cut after so many tokens.")
 
@@ -56,20 +56,32 @@ class State(Schema):
         return Vocabulary(self.vocabulary)
 
 
+MOST_LABELS = 1000
+
+
 class LabelTally(Tally):
-    """Counts labels and lengths."""
+    """Counts labels and lengths; memory does not grow beyond `MOST_LABELS` labels of each part."""
 
     def __init__(self) -> None:
         self.labels: Counter[str] = Counter()
+        self.taught: set[str] = set()
+        """Labels that the training part may hold: those of its rows, and of rows that name no part."""
         self.rows = 0
         self.characters = 0
         self.longest = 0
+        self.crowded: int | None = None
+        """The line whose label was one too many."""
 
     def add(self, row: Row, *, line: int, part: Part | None) -> None:
-        self.labels[row.label] += 1
         self.rows += 1
         self.characters += len(row.text)
         self.longest = max(self.longest, len(row.text))
+        if row.label not in self.labels and len(self.labels) >= MOST_LABELS:
+            self.crowded = self.crowded or line
+            return
+        self.labels[row.label] += 1
+        if part in ("train", None):
+            self.taught.add(row.label)
 
     def stats(self) -> dict[str, Any]:
         return {
@@ -79,14 +91,23 @@ class LabelTally(Tally):
         }
 
     def faults(self) -> list[tuple[int | None, str]]:
-        if len(self.labels) > 1000:
-            return [(None, f"{len(self.labels)} different labels; a label is one of at most 1000 words, not a text")]
+        if self.crowded is not None:
+            return [
+                (self.crowded, f"more than {MOST_LABELS} different labels; a label is one of a few words, not a text")
+            ]
         if len(self.labels) == 1:
             return [(None, f"every row has the label '{next(iter(self.labels))}'; at least two labels are needed")]
+        if self.labels and len(self.taught) < 2:
+            held = f"only the label '{next(iter(self.taught))}'" if self.taught else "no row"
+            return [(None, f"the training part holds {held}; at least two labels are needed there")]
         return []
 
     def warnings(self) -> list[str]:
-        return [f"the label '{label}' has one row; add more or drop it" for label, n in self.labels.items() if n == 1]
+        untaught = [label for label in self.labels if label not in self.taught]
+        return [
+            *(f"the label '{label}' has one row; add more or drop it" for label, n in self.labels.items() if n == 1),
+            *(f"the label '{label}' stands in no training row and cannot be learnt" for label in untaught),
+        ]
 
 
 CARD = Card(

@@ -1,0 +1,222 @@
+"""Sentiment: any text answers, the vocabulary is the training part's, scores are probabilities, four sentences teach."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import models.tasks.sentiment
+from models.predictor import Predictor
+from models.runtimes.export import export
+from models.runtimes.onnx_run import OnnxRun
+from models.runtimes.torch_run import TorchRun
+from models.schemas import LabelParams
+from models.tasks.sentiment.codec import CODEC, softmax
+from models.tasks.sentiment.network import NETWORK
+from models.tasks.sentiment.schema import CARD, MOST_LABELS, LabelTally, Row, SentimentConfig, State
+from models.trainer import Trained, train
+from models.vectors import WordVectors
+from models.vocab import SPECIAL, UNKNOWN
+
+FOUR = [
+    Row(text="This movie was great!", label="positive"),
+    Row(text="I hated this film.", label="negative"),
+    Row(text="Awesome performance!", label="positive"),
+    Row(text="Terrible acting.", label="negative"),
+]
+ALL = LabelParams()
+ODD = ["   ", "😀", "日本語のテキスト", "?!", "ज़िंदगी", "a" * 5000, "\u0000\ufffe", "x " * 2000]
+
+
+def sample() -> dict[str, list[Row]]:
+    path = Path(models.tasks.sentiment.__path__[0]) / "sample.jsonl"
+    parts: dict[str, list[Row]] = {"train": [], "validation": [], "test": []}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = Row.model_validate_json(line)
+        parts[row.split or "train"].append(row)
+    return parts
+
+
+def ask(predictor: Predictor, items: list, params: LabelParams = ALL) -> list:
+    return predictor.answer([predictor.prepare(item, params) for item in items], params)
+
+
+def served(trained: Trained, config: SentimentConfig) -> Predictor:
+    return Predictor(CODEC, trained.state, config, TorchRun(trained.net, NETWORK))
+
+
+@pytest.fixture(scope="module")
+def four() -> tuple[Trained, SentimentConfig]:
+    config = SentimentConfig()
+    return train(CODEC, NETWORK, {"train": FOUR}, config), config
+
+
+def test_four_sentences_are_learnt_with_the_defaults_and_new_ones_answered(four: tuple) -> None:
+    predictor = served(*four)
+    assert [output.label for output in ask(predictor, [row.text for row in FOUR])] == [row.label for row in FOUR]
+    for output in ask(predictor, ["I loved this movie!", {"text": "This was a waste of time."}["text"]]):
+        assert output.label in ("positive", "negative")
+        assert 0.5 <= output.score <= 1
+        assert sum(output.scores.values()) == pytest.approx(1)
+
+
+def test_the_rows_the_task_ships_with_are_learnt_and_say_something_of_others() -> None:
+    parts = sample()
+    trained = train(CODEC, NETWORK, parts, SentimentConfig(seed=1))
+    predictor = served(trained, SentimentConfig())
+    outputs = ask(predictor, [row.text for row in parts["train"]])
+    assert sum(o.label == r.label for o, r in zip(outputs, parts["train"], strict=True)) >= 0.9 * len(outputs)
+
+
+def test_any_text_answers_alone_and_in_company_the_same(four: tuple) -> None:
+    predictor = served(*four)
+    alone = [ask(predictor, [text])[0] for text in ODD]
+    together = ask(predictor, ODD)
+    for one, other in zip(alone, together, strict=True):
+        assert one.label == other.label
+        assert one.scores == pytest.approx(other.scores, abs=1e-5)
+
+
+@given(text=st.text(min_size=1, max_size=300))
+def test_every_text_becomes_at_least_one_token(four: tuple, text: str) -> None:
+    trained, config = four
+    example = CODEC.example(text, ALL, trained.state, config)
+    assert example.length == len(example.arrays["words"]) == len(example.arrays["subwords"]) >= 1
+    assert (example.arrays["words"] < len(trained.state.index)).all()
+
+
+def test_the_exported_network_gives_the_same_answers(four: tuple, tmp_path: Path) -> None:
+    trained, config = four
+    examples = [CODEC.example(text, ALL, trained.state, config) for text in [*ODD, *(row.text for row in FOUR)]]
+    batches = [CODEC.collate(some) for some in (examples, examples[:1], examples[3:9])]
+    assert export(NETWORK, trained.net, batches, tmp_path) is None
+    run = OnnxRun(tmp_path)
+    expected = served(trained, config).answer(examples, ALL)
+    for one, other in zip(CODEC.predict(run, batches[0], ALL, trained.state), expected, strict=True):
+        assert one.scores == pytest.approx(other.scores, abs=1e-5)
+
+
+def test_an_item_is_a_text_or_an_object_with_one(four: tuple) -> None:
+    predictor = served(*four)
+    plain, wrapped = (CARD.parse_item(item) for item in ("Awesome!", {"text": "Awesome!"}))
+    first, second = ask(predictor, [plain, wrapped])
+    assert first == second
+    for wrong in ("", {"text": ""}, {"text": "a", "lang": "en"}, 3, None):
+        with pytest.raises(ValueError, match="validation error"):
+            CARD.parse_item(wrong)
+
+
+def test_only_the_best_labels_are_told_when_asked(four: tuple) -> None:
+    (output,) = ask(served(*four), ["Awesome performance!"], LabelParams(top_k=1))
+    assert output.scores == {output.label: output.score}
+
+
+def test_the_vocabulary_is_counted_from_the_rows_given_and_rare_words_may_be_left_out() -> None:
+    rows = [Row(text="good good film", label="p"), Row(text="bad film", label="n")]
+    state = CODEC.learn(rows, SentimentConfig(min_count=2))
+    assert state.vocabulary == ["film", "good"]
+    assert CODEC.learn(rows, SentimentConfig(max_words=1)).vocabulary == ["film"]
+    assert (state.labels, state.counts) == (["n", "p"], [1, 1])
+    example = CODEC.example("film unseen", ALL, state, SentimentConfig())
+    assert example.arrays["words"].tolist() == [SPECIAL, UNKNOWN]
+    assert example.arrays["subwords"][1].any()
+
+
+def test_a_long_text_is_cut(four: tuple) -> None:
+    state = four[0].state
+    assert CODEC.example("good " * 50, ALL, state, SentimentConfig(max_tokens=7)).length == 7
+
+
+def test_a_label_never_learnt_counts_as_a_mistake_and_not_in_the_loss() -> None:
+    parts = {"train": FOUR, "validation": [*FOUR, Row(text="So so.", label="neutral")]}
+    trained = train(CODEC, NETWORK, parts, SentimentConfig(epochs=1))
+    assert trained.state.labels == ["negative", "positive"]
+    assert trained.metrics["validation_accuracy"] <= 0.8
+    assert np.isfinite(trained.metrics["validation_loss"])
+
+
+class Fixed:
+    """A network that always says the same."""
+
+    def __init__(self, logits: np.ndarray) -> None:
+        self.logits = logits
+
+    def __call__(self, function: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {"logits": self.logits}
+
+
+@pytest.mark.parametrize("truth", [0.5, 1.0, 2.0, 4.0])
+def test_the_temperature_finds_how_much_too_sure_the_network_is(truth: float) -> None:
+    generator = np.random.default_rng(0)
+    honest = generator.normal(size=(8000, 3)) * 2
+    answers = ["abc"[generator.choice(3, p=p)] for p in softmax(honest)]
+    state = State(labels=["a", "b", "c"], counts=[1, 1, 1], vocabulary=[])
+    batch = CODEC.collate([CODEC.example("a", ALL, state, SentimentConfig())])
+    found = CODEC.calibrate(Fixed((honest * truth).astype(np.float32)), [batch], state, [answers])
+    assert found.temperature == pytest.approx(truth, rel=0.12)
+    assert (state.temperature, found.labels) == (1.0, state.labels)
+
+
+def test_too_few_answers_leave_the_temperature_alone() -> None:
+    state = State(labels=["a", "b"], counts=[1, 1], vocabulary=[])
+    batch = CODEC.collate([CODEC.example("a", ALL, state, SentimentConfig())])
+    assert CODEC.calibrate(Fixed(np.ones((3, 2))), [batch], state, [["a", "b", "a"]]) is state
+
+
+def test_given_vectors_are_taken_up_and_learn_more_slowly() -> None:
+    vectors = WordVectors({"great": 0, "hated": 1}, np.array([[1, 2, 3], [-1, 0, 1]], dtype=np.float16))
+    config = SentimentConfig(vectors="given", hidden=4)
+    state = CODEC.learn(FOUR, config, vectors)
+    assert state.vector_width == 3
+    net = NETWORK.build(state, config)
+    NETWORK.initialise(net, state, config, vectors)
+    great, hated = (net.words.weight[state.index.ids([word])[0]].detach() for word in ("great", "hated"))
+    assert torch.allclose(great / great.norm(), torch.tensor([1.0, 2, 3]) / 14**0.5, atol=1e-4)
+    assert torch.allclose(hated[1], torch.tensor(0.0), atol=1e-4)
+    groups = NETWORK.parameter_groups(net, config)
+    assert sum(len(group["params"]) for group in groups) == len(list(net.parameters()))
+    assert min(group.get("lr_scale", 1.0) for group in groups) < 1
+    rebuilt = NETWORK.build(State.model_validate(json.loads(state.model_dump_json())), config)
+    rebuilt.load_state_dict(net.state_dict())
+
+
+def test_a_state_keeps_its_index_out_of_its_file(four: tuple) -> None:
+    state = four[0].state
+    assert len(state.index) == len(state.vocabulary) + SPECIAL
+    assert "index" not in state.model_dump()
+    assert State.model_validate_json(state.model_dump_json()) == state
+
+
+def tallied(*rows: tuple[str, str | None]) -> LabelTally:
+    tally = LabelTally()
+    for line, (label, part) in enumerate(rows, start=1):
+        tally.add(Row(text="abcd", label=label, split=part), line=line, part=part)
+    return tally
+
+
+def test_the_tally_counts_labels_and_lengths() -> None:
+    tally = tallied(("a", None), ("a", None), ("b", None), ("b", None))
+    assert tally.stats() == {"labels": {"a": 2, "b": 2}, "mean_characters": 4.0, "longest_characters": 4}
+    assert tally.faults() == tally.warnings() == []
+
+
+def test_the_tally_refuses_data_that_cannot_teach() -> None:
+    assert "at least two labels" in tallied(("a", None), ("a", None)).faults()[0][1]
+    assert "only the label 'a'" in tallied(("a", "train"), ("b", "test")).faults()[0][1]
+    assert "no row" in tallied(("a", "test"), ("b", "test")).faults()[0][1]
+    many = tallied(*((str(i), None) for i in range(MOST_LABELS + 50)))
+    assert many.faults()[0][0] == MOST_LABELS + 1
+    assert len(many.labels) == MOST_LABELS
+
+
+def test_the_tally_warns_of_what_is_suspicious() -> None:
+    told = tallied(("a", "train"), ("a", "train"), ("b", "train"), ("b", "train"), ("c", "test")).warnings()
+    assert any("'c' has one row" in text for text in told)
+    assert any("'c' stands in no training row" in text for text in told)
