@@ -1,4 +1,4 @@
-"""Sentiment: any text answers, the vocabulary is the training part's, scores are probabilities, four sentences teach."""
+"""Sentiment: any text answers, words come from the training part, scores are probabilities, four sentences teach."""
 
 from __future__ import annotations
 
