@@ -12,12 +12,14 @@ import hashlib
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
 
 from models import catalog
 from models.task import Card, Config, Schema
@@ -128,6 +130,11 @@ def read(folder: Path) -> Artifact:
     if not {STATE, WEIGHTS} <= manifest.files.keys():
         raise ArtifactError(f"card.json must list '{STATE}' and '{WEIGHTS}'")
     try:
+        with safe_open(folder / WEIGHTS, framework="numpy"):
+            pass
+    except SafetensorError:
+        raise ArtifactError(f"'{WEIGHTS}' is not a safetensors file") from None
+    try:
         card = catalog.card(manifest.task)
         state = card.state.model_validate_json((folder / STATE).read_bytes())
         config = card.config.model_validate(manifest.config)
@@ -188,7 +195,7 @@ def unpack(archive: Path, folder: Path) -> Artifact:
     try:
         with zipfile.ZipFile(archive) as opened:
             _extract(opened, folder)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError, zlib.error) as error:
         if isinstance(error, ArtifactError):
             raise
         raise ArtifactError("the file is not a readable zip archive") from None

@@ -114,7 +114,7 @@ def layer(module: str) -> int:
 
 
 def ours(name: str) -> bool:
-    return name.split(".")[0] in {"models", "app"}
+    return name.split(".", maxsplit=1)[0] in {"models", "app"}
 
 
 def within(name: str, package: str) -> bool:
