@@ -1,0 +1,268 @@
+"""Decides which versions are in memory, and swaps them. Knows references and folders, no task.
+
+The predict path touches no database: a background look each half second learns where the aliases
+point, loads what is new, checks it by a probe, and only then lets it answer; the old one drains.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from app.blobs import Blobs
+from app.errors import CellgateError, Conflict, Full, NotFound
+from app.services.registry import Pointers, Reference, Registry, VersionView
+from app.serving.batcher import Batcher
+from app.settings import Settings
+from models import artifact, devices, predictor
+from models.predictor import Predictor
+
+log = structlog.get_logger("cellgate.serving")
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at the aliases."""
+KEPT = 16
+"""Versions in memory at most; the least recently used goes first."""
+T = TypeVar("T")
+
+
+@dataclass(kw_only=True)
+class Served:
+    """A version in memory."""
+
+    version: VersionView
+    predictor: Predictor
+    batcher: Batcher
+    device: str
+    loaded_at: float
+    used: int = 0
+    """Callers between `get` and their answer."""
+
+
+class Loaded:
+    """The versions that answer. Belongs to one event loop; loading runs off it."""
+
+    def __init__(self, registry: Registry, blobs: Blobs, settings: Settings) -> None:
+        self.registry, self.blobs, self.settings = registry, blobs, settings
+        self.cache = settings.home.resolve() / "cache"
+        self._served: OrderedDict[tuple[str, int], Served] = OrderedDict()
+        self._loading: dict[tuple[str, int], asyncio.Task[Served]] = {}
+        self._failures: dict[tuple[str, int], str] = {}
+        self._pointers = Pointers(aliases={}, defaults={})
+        self._live: dict[tuple[str, str], int] = {}
+        """Where each alias answers from: what it points at, once that is loaded."""
+        self._forward = ThreadPoolExecutor(settings.streams, thread_name_prefix="forward")
+        self._chores = ThreadPoolExecutor(2, thread_name_prefix="load")
+        self._watching: asyncio.Task[None] | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Learn where the aliases point, and keep looking."""
+        await self.refresh()
+        self._watching = asyncio.create_task(self._watch())
+
+    async def close(self) -> None:
+        """Stop looking, answer what waits, free everything."""
+        if self._watching is not None:
+            self._watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watching
+        for served in self._served.values():
+            await served.batcher.drain()
+            served.predictor.close()
+        self._served.clear()
+        self._forward.shutdown(wait=True)
+        self._chores.shutdown(wait=True)
+
+    async def get(self, reference: str | None, task: str) -> Served:
+        """The version that answers, loaded if need be. Raises `NotFound`, `Conflict`, `Full`, `Invalid`.
+
+        Call `done` with it when the answer is there.
+        """
+        wanted = Reference.parse(reference) if reference else await self._default(task)
+        key = await self._key(wanted)
+        served = self._served.get(key) or await self._load(key)
+        if served.version.task != task:
+            raise Conflict(f"the model '{wanted.name}' is for {served.version.task}, not {task}")
+        self._served.move_to_end(key)
+        served.used += 1
+        return served
+
+    @staticmethod
+    def done(served: Served) -> None:
+        """A caller of `get` has its answer."""
+        served.used -= 1
+
+    async def load(self, reference: str) -> Served:
+        """Bring a version into memory now."""
+        key = await self._key(Reference.parse(reference))
+        return self._served.get(key) or await self._load(key)
+
+    async def unload(self, reference: str) -> None:
+        """Take a version out of memory; it is loaded again when it is next asked for."""
+        key = await self._key(Reference.parse(reference))
+        served = self._served.pop(key, None)
+        if served is None:
+            raise Conflict(f"'{reference}' is not loaded")
+        self._retire(served)
+
+    async def stats(self, reference: str) -> dict[str, Any]:
+        """What a version has done since it was loaded."""
+        key = await self._key(Reference.parse(reference))
+        served = self._served.get(key)
+        if served is None:
+            return {"model": key[0], "version": key[1], "loaded": False, "failure": self._failures.get(key)}
+        stats = served.batcher.stats
+        return {
+            "model": key[0],
+            "version": key[1],
+            "loaded": True,
+            "device": served.device,
+            "requests": stats.requests,
+            "batches": stats.batches,
+            "largest_batch": stats.largest,
+            "queue": served.batcher.depth,
+            "refused": stats.refused,
+            "late": stats.late,
+            "mean_batch_seconds": stats.seconds / stats.batches if stats.batches else None,
+        }
+
+    def held(self) -> list[Served]:
+        """What is in memory."""
+        return list(self._served.values())
+
+    # aliases
+
+    async def refresh(self) -> None:
+        """Look where the aliases point now."""
+        self._pointers = await self._off(self.registry.pointers)
+        for alias, version in self._pointers.aliases.items():
+            before = self._live.get(alias)
+            if before == version:
+                continue
+            if before is not None and (alias[0], before) in self._served:
+                # The old one answers until the new one does.
+                try:
+                    await self._load((alias[0], version))
+                except CellgateError as error:
+                    log.error("new version cannot be loaded", model=alias[0], version=version, cause=error.detail)
+                    continue
+            self._live[alias] = version
+        for gone in self._live.keys() - self._pointers.aliases.keys():
+            del self._live[gone]
+        self._drop_replaced()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            try:
+                await self.refresh()
+            except Exception as error:
+                log.warning("aliases not refreshed", error=type(error).__name__)
+
+    async def _default(self, task: str) -> Reference:
+        if task not in self._pointers.defaults:
+            await self.refresh()
+        name = self._pointers.defaults.get(task)
+        if name is None:
+            raise NotFound(f"no model answers for {task} yet; train one, or name one in `model`")
+        return Reference(name=name, alias="production", version=None)
+
+    async def _key(self, wanted: Reference) -> tuple[str, int]:
+        if wanted.version is not None:
+            return wanted.name, wanted.version
+        alias = (wanted.name, str(wanted.alias))
+        if alias not in self._live:
+            await self.refresh()
+        if alias not in self._live:
+            await self._off(lambda: self.registry.resolve(wanted))  # says what is missing
+            raise NotFound(f"the model '{wanted.name}' has no alias '{wanted.alias}'")
+        return wanted.name, self._live[alias]
+
+    # loading
+
+    async def _load(self, key: tuple[str, int]) -> Served:
+        if key not in self._loading:
+            self._loading[key] = asyncio.create_task(self._loaded(key))
+            self._loading[key].add_done_callback(lambda _: self._loading.pop(key, None))
+        return await asyncio.shield(self._loading[key])
+
+    async def _loaded(self, key: tuple[str, int]) -> Served:
+        version = await self._off(lambda: self.registry.version(*key))
+        try:
+            made, device = await self._off(lambda: self._made(version))
+        except CellgateError:
+            raise
+        except Exception as error:
+            self._failures[key] = f"{type(error).__name__}"
+            log.error("version cannot be loaded", model=key[0], version=key[1], error=repr(error))
+            raise Full(f"version {key[1]} of '{key[0]}' cannot be loaded now", retry_after=10) from None
+        self._failures.pop(key, None)
+        batcher = Batcher(made, self._forward, streams=self.settings.streams, capacity=self.settings.max_queue)
+        served = Served(version=version, predictor=made, batcher=batcher, device=device, loaded_at=time.time())
+        self._served[key] = served
+        while len(self._served) > KEPT:
+            _, oldest = self._served.popitem(last=False)
+            self._retire(oldest)
+        return served
+
+    def _made(self, version: VersionView) -> tuple[Predictor, str]:
+        folder = self._folder(version)
+        found = artifact.read(folder)
+        placed = devices.place(
+            devices.inventory(),
+            need=version.bytes,
+            wanted=self.settings.device,
+            budget=self.settings.device_budget,
+            used={},
+        )
+        made = predictor.load(found, threads=self.settings.threads, device=placed.id)
+        made.probe()
+        return made, placed.id
+
+    def _folder(self, version: VersionView) -> Path:
+        """The artifact's files, unpacked once."""
+        folder = self.cache / version.digest
+        if folder.is_dir():
+            return folder
+        self.cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.cache) as scratch:
+            archive, made = Path(scratch) / "artifact.zip", Path(scratch) / "files"
+            with self.blobs.open(version.digest) as source, archive.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+            made.mkdir()
+            artifact.unpack(archive, made)
+            with contextlib.suppress(OSError):  # another process was first
+                made.rename(folder)
+        return folder
+
+    def _drop_replaced(self) -> None:
+        """Let go of versions that an alias answered from and answers from no more, when nobody uses them."""
+        live = {(name, version) for (name, _), version in self._live.items()}
+        for key in [key for key, served in self._served.items() if key not in live and not served.used]:
+            if any(name == key[0] for name, _ in live) and time.time() - self._served[key].loaded_at > 60:
+                self._retire(self._served.pop(key))
+
+    def _retire(self, served: Served) -> None:
+        async def wait() -> None:
+            while served.used or served.batcher.busy:
+                await asyncio.sleep(0.05)
+            served.predictor.close()
+
+        task = asyncio.create_task(wait())
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def _off(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._chores, call)

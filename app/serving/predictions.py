@@ -1,0 +1,50 @@
+"""The use case of predicting: items in, outputs out. Knows the loaded versions; no HTTP, no tensors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from app.errors import Flaw, Invalid
+from app.services.registry import VersionView
+from app.serving.loaded import Loaded, Served
+from models.batch import Example
+from models.task import Fault, Params
+
+
+class Predictions:
+    """Answers requests from whatever is loaded."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.loaded = loaded
+
+    async def predict(
+        self, task: str, inputs: Sequence[Any], *, model: str | None, params: Params, seconds: float
+    ) -> tuple[VersionView, list[Any]]:
+        """One output per input, in order. Raises `NotFound`, `Conflict`, `Invalid`, `Full`, `Late`."""
+        deadline = time.monotonic() + seconds
+        served = await self.loaded.get(model, task)
+        try:
+            examples = _prepared(served, inputs, params)
+            key = params.model_dump_json()
+            outputs = await served.batcher.submit(examples, params, key=key, deadline=deadline)
+        finally:
+            self.loaded.done(served)
+        return served.version, outputs
+
+
+def _prepared(served: Served, inputs: Sequence[Any], params: Params) -> list[Example]:
+    """The example of each input; every one that cannot be used is named. Raises `Invalid`."""
+    examples: list[Example] = []
+    flaws: list[Flaw] = []
+    for index, item in enumerate(inputs):
+        try:
+            examples.append(served.predictor.prepare(item, params))
+        except Fault as fault:
+            place = ("params",) if fault.of == "params" else ("inputs", index)
+            pointer = "".join(f"/{part}" for part in (*place, *fault.at))
+            flaws.append(Flaw(detail=fault.detail, pointer=pointer))
+    if flaws:
+        raise Invalid("the inputs cannot be used", errors=flaws[:20], faults=len(flaws))
+    return examples
