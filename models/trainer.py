@@ -208,23 +208,35 @@ class _Run:
             if self.stale >= self.config.patience and self.step >= LEAST_STEPS:
                 self.watch.log(f"no better score for {self.stale} epochs: stopping after epoch {self.epoch}")
                 break
-            if self.max_seconds is not None and time.monotonic() - self.started > self.max_seconds:
+            if self._late():
                 self.watch.log(
                     f"the time of {self.max_seconds:g} s is up: stopping after epoch {self.epoch}", "warning"
                 )
                 break
+        if not math.isfinite(self.best_score[0]):
+            raise TrainingError(
+                "bad-data",
+                f"the validation part gave no number as its loss or its {self.codec.card.metric}; nothing was kept",
+                "look for extreme values in the validation rows, or try a lower `lr`",
+            )
         self.watch.progress(self._progress(1.0))
+
+    def _late(self) -> bool:
+        return self.max_seconds is not None and time.monotonic() - self.started > self.max_seconds
 
     def _epoch(self, train: Sequence[Example], lengths: list[int], budget: int) -> dict[str, float]:
         self.net.train()
         began, total, counted, norms, told = time.monotonic(), 0.0, 0, 0.0, 0.0
-        steps = 0
+        steps = seen = 0
         for chosen in batches(lengths, steps=budget, shuffle=self.sampler):
             reason = self.watch.stop()
             if reason is not None:
                 raise Stopped(reason)
             loss, n, norm = self._step(self.codec.collate([train[i] for i in chosen]))
             total, counted, norms, steps = total + loss, counted + n, norms + norm, steps + 1
+            seen += len(chosen)
+            if self._late():
+                break
             if time.monotonic() - told > 0.5:
                 told = time.monotonic()
                 self.watch.progress(self._progress(self.step / self.steps))
@@ -234,9 +246,9 @@ class _Run:
             raise self._diverged(f"the training loss rose to {loss:.3g} in epoch {self.epoch}")
         return {
             "train_loss": loss,
-            "lr": self.optimizer.param_groups[0]["lr"] / self.optimizer.param_groups[0]["lr_scale"],
+            "lr": self.config.lr * self._schedule(),
             "grad_norm": norms / max(1, steps),
-            "examples_per_second": len(train) / max(1e-9, time.monotonic() - began),
+            "examples_per_second": seen / max(1e-9, time.monotonic() - began),
         }
 
     def _step(self, batch: Batch) -> tuple[float, int, float]:

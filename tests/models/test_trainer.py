@@ -1,0 +1,247 @@
+"""The loop: exact losses, the best weights back, the same run twice, and a reason when it cannot go on."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models import trainer
+from models.runtimes.torch_run import TorchRun
+from models.task import Config
+from models.trainer import EpochReport, Progress, Stopped, Trained, TrainingError, guarded, train
+
+
+def _tiny() -> Any:
+    spec = importlib.util.spec_from_file_location("cellgate_tiny_task", Path(__file__).parent / "tiny.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+tiny = _tiny()
+
+
+class Watch:
+    """Remembers what it was told."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.seen: list[Progress] = []
+        self.epochs: list[EpochReport] = []
+        self.said: list[tuple[str, str]] = []
+        self.asked, self.stop_after = 0, stop_after
+
+    def progress(self, progress: Progress) -> None:
+        self.seen.append(progress)
+
+    def epoch(self, report: EpochReport) -> None:
+        self.epochs.append(report)
+
+    def log(self, text: str, level: str = "info") -> None:
+        self.said.append((level, text))
+
+    def stop(self) -> str | None:
+        self.asked += 1
+        return "cancel" if self.stop_after is not None and self.asked > self.stop_after else None
+
+
+def run(
+    watch: Watch | None = None, *, codec: Any = None, network: Any = None, parts: Any = None, **options: Any
+) -> Trained:
+    settings = {"hidden": 8, "epochs": 4, "dropout": 0.0, "lr": 0.01} | options.pop("config", {})
+    parts = parts or {"train": tiny.rows(120), "validation": tiny.rows(40, seed=1), "test": tiny.rows(40, seed=2)}
+    return train(
+        codec or tiny.TinyCodec(), network or tiny.TinyNetwork(), parts, Config(**settings), monitor=watch, **options
+    )
+
+
+def weights(trained: Trained) -> list[torch.Tensor]:
+    return list(trained.net.state_dict().values())
+
+
+def same(one: Trained, other: Trained) -> bool:
+    return all(a.equal(b) for a, b in zip(weights(one), weights(other), strict=True))
+
+
+def test_it_learns_and_says_what_each_epoch_measured() -> None:
+    watch = Watch()
+    trained = run(watch, config={"epochs": 25, "patience": 25})
+    assert trained.metrics["accuracy"] == trained.metrics["test_accuracy"] > 0.8
+    assert {"validation_loss", "validation_accuracy", "test_loss"} <= trained.metrics.keys()
+    assert trained.history == watch.epochs
+    assert len(watch.epochs) == 25
+    told = {"train_loss", "validation_loss", "accuracy", "lr", "grad_norm", "examples_per_second"}
+    assert told <= watch.epochs[0].values.keys()
+    assert watch.epochs[-1].values["train_loss"] < 0.7 * watch.epochs[0].values["train_loss"]
+    assert watch.seen[-1].fraction == 1.0
+    assert watch.seen[-1].step == watch.seen[-1].steps
+    assert [p.fraction for p in watch.seen] == sorted(p.fraction for p in watch.seen)
+    assert trained.parameters == sum(p.numel() for p in trained.net.parameters())
+    assert trained.state.calibrated
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_the_same_seed_repeats_bit_for_bit(cell: str) -> None:
+    config = {"cell": cell, "layers": 2, "dropout": 0.3, "seed": 7}
+    one, again, other = run(config=config), run(config=config), run(config=config | {"seed": 8})
+    assert same(one, again)
+    assert one.metrics == again.metrics
+    assert not same(one, other)
+
+
+def test_the_loss_of_a_part_is_exact_over_unequal_batches() -> None:
+    parts = {"train": tiny.rows(50), "validation": tiny.rows(3000, seed=5, longest=12)}
+    trained = run(parts=parts, config={"epochs": 1, "batch_steps": 64})
+    codec = tiny.TinyCodec()
+    batch = codec.collate(trained.examples["validation"]).mapped(torch.from_numpy)
+    with torch.no_grad():
+        total, n = tiny.TinyNetwork().loss(trained.net, batch)
+    assert trained.metrics["validation_loss"] == pytest.approx(float(total) / n, rel=1e-5)
+
+
+def test_the_best_weights_come_back() -> None:
+    trained = run(config={"epochs": 10, "lr": 0.3, "patience": 10})
+    best = max(trained.history, key=lambda r: (r.values["accuracy"], -r.values["validation_loss"]))
+    assert trained.metrics["validation_loss"] == pytest.approx(best.values["validation_loss"], rel=1e-5)
+    assert trained.metrics["validation_accuracy"] == best.values["accuracy"]
+
+
+def test_it_stops_when_nothing_gets_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "LEAST_STEPS", 1)
+    watch = Watch()
+    trained = run(watch, config={"epochs": 500, "lr": 1e-7, "patience": 1, "hidden": 1})
+    assert len(trained.history) < 500
+    assert any("no better score for 1 epochs" in text for _, text in watch.said)
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_ends_it_before_the_step(poison: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    step = torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: (taken.append(1), step(self)))
+    network = tiny.TinyNetwork()
+    network.poison = poison
+    with pytest.raises(TrainingError, match=r"the loss became (nan|inf) at step 3 \(epoch 1\)") as caught:
+        run(network=network)
+    assert caught.value.type == "diverged"
+    assert "lower `lr`" in caught.value.remedy
+    assert len(taken) == 2
+
+
+def test_a_score_that_is_never_a_number_is_an_error_and_not_an_untrained_model() -> None:
+    codec = tiny.TinyCodec()
+    codec.accuracy = math.nan
+    with pytest.raises(TrainingError, match="accuracy") as caught:
+        run(codec=codec)
+    assert caught.value.type == "bad-data"
+
+
+def test_a_finite_loss_that_explodes_has_diverged() -> None:
+    network = tiny.TinyNetwork()
+    network.poison = 1e9
+    parts = {"train": tiny.rows(20), "validation": tiny.rows(5)}
+    network.steps = -1000  # the first epoch is sound
+    config = {"epochs": 1, "batch_steps": 1000}
+    steps = run(network=network, parts=parts, config=config).history[0].step
+    network.steps = 2 - steps
+    with pytest.raises(TrainingError, match="rose to"):
+        run(network=network, parts=parts, config=config | {"epochs": 3})
+
+
+def test_no_training_example_is_bad_data() -> None:
+    with pytest.raises(TrainingError, match="no example") as caught:
+        run(parts={"train": [], "validation": tiny.rows(3)})
+    assert caught.value.type == "bad-data"
+
+
+def test_without_validation_the_training_part_is_scored_and_said_so() -> None:
+    watch = Watch()
+    trained = run(watch, parts={"train": tiny.rows(30)})
+    assert any(level == "warning" and "validation" in text for level, text in watch.said)
+    assert "test_accuracy" not in trained.metrics
+    assert trained.metrics["accuracy"] == trained.metrics["validation_accuracy"]
+
+
+def test_the_monitor_stops_it_between_batches() -> None:
+    watch = Watch(stop_after=3)
+    with pytest.raises(Stopped) as caught:
+        run(watch)
+    assert caught.value.reason == "cancel"
+    assert watch.asked == 4
+
+
+def test_time_that_is_up_ends_it_within_an_epoch_and_keeps_what_was_learnt() -> None:
+    watch = Watch()
+    trained = run(watch, config={"epochs": 1000, "patience": 1000}, max_seconds=0.0)
+    assert len(trained.history) == 1
+    assert trained.history[0].step == 1
+    assert any(level == "warning" and "time" in text for level, text in watch.said)
+
+
+def test_the_rate_warms_up_and_falls() -> None:
+    watch = Watch()
+    run(watch, config={"epochs": 10, "patience": 10})
+    rates = [report.values["lr"] for report in watch.epochs]
+    assert max(rates) == rates[0] <= 0.01
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.1 * rates[0]
+
+
+def test_groups_scale_the_rate() -> None:
+    class Frozen(tiny.TinyNetwork):  # type: ignore[name-defined,misc]
+        def parameter_groups(self, net: nn.Module, config: Config) -> list[dict[str, Any]]:
+            still = {"params": list(net.encoder.parameters()), "lr_scale": 0.0}
+            return [still, {"params": list(net.output.parameters())}]
+
+    class Kept(Frozen):
+        def initialise(self, net: nn.Module, state: Any, config: Config, vectors: Any) -> None:
+            self.start = [p.clone() for p in net.encoder.parameters()]
+
+    network = Kept()
+    with_groups = run(network=network)
+    kept = list(with_groups.net.encoder.parameters())
+    assert all(a.equal(b) for a, b in zip(network.start, kept, strict=True))
+    assert all(math.isfinite(report.values["lr"]) for report in with_groups.history)
+
+
+def test_bf16_learns_too_and_leaves_fp32_weights() -> None:
+    trained = run(config={"precision": "bf16", "epochs": 25, "patience": 25})
+    assert trained.metrics["accuracy"] > 0.8
+    assert {w.dtype for w in weights(trained)} == {torch.float32}
+    assert not same(trained, run(config={"precision": "fp32", "epochs": 25, "patience": 25}))
+
+
+def test_threads_are_set_on_purpose() -> None:
+    run(config={"epochs": 1}, threads=2)
+    assert torch.get_num_threads() == 2
+    run(config={"epochs": 1})
+    assert torch.get_num_threads() == 1
+
+
+def test_running_out_of_memory_says_what_would_fit() -> None:
+    def work() -> Trained:
+        raise MemoryError
+
+    with pytest.raises(TrainingError, match="batches of 64 steps") as caught:
+        guarded(work, Config(batch_steps=64))
+    assert caught.value.type == "out-of-memory"
+    assert "`batch_steps` to 32" in caught.value.remedy
+
+
+def test_the_answers_come_in_the_order_of_the_examples() -> None:
+    trained = run()
+    codec, examples = tiny.TinyCodec(), trained.examples["test"]
+    held = TorchRun(trained.net, tiny.TinyNetwork())
+    alone = [codec.predict(held, codec.collate([e]), None, trained.state)[0].score > 0 for e in examples]
+    right = np.mean([said == example.answer for said, example in zip(alone, examples, strict=True)])
+    assert trained.metrics["test_accuracy"] == pytest.approx(float(right))
