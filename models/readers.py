@@ -199,17 +199,17 @@ def _elements(file: BinaryIO) -> Iterator[tuple[int, bytes | Bad]]:
     if not data.startswith(b"["):
         yield line, Bad(line, "a JSON list of objects is expected")
         return
-    data, closed = data[1:], False
+    at, closed = 1, False
     while not closed:
-        end = _end(data)
+        end = _end(data, at)
         if end is None:
-            more = file.read(max(CHUNK, len(data)))
-            if not more or len(data) > LONGEST:
+            more = file.read(max(CHUNK, len(data) - at))
+            if not more or len(data) - at > LONGEST:
                 yield line, Bad(line, f"an element longer than {LONGEST} bytes" if more else "the list does not end")
                 return
-            data += more
+            data, at = data[at:] + more, 0
             continue
-        element, data, closed = data[:end], data[end:], data[end : end + 1] == b"]"
+        element, follows, at = data[at:end], data[end : end + 1], end
         bare = element.lstrip(b" \t\r\n,")
         skipped = element[: len(element) - len(bare)]
         line += skipped.count(b"\n")
@@ -218,7 +218,11 @@ def _elements(file: BinaryIO) -> Iterator[tuple[int, bytes | Bad]]:
         if bare:
             yield line, bare
         line += bare.count(b"\n")
-    if (data[1:] + file.read(CHUNK)).strip():
+        closed = follows == b"]"
+        if follows == b"}":
+            yield line, Bad(line, "not JSON: a brace ends what none began")
+            return
+    if (data[at + 1 :] + file.read(CHUNK)).strip():
         yield line, Bad(line, "something follows the end of the list")
 
 
@@ -230,9 +234,9 @@ def _newlines_before(file: BinaryIO) -> int:
     return start[: len(start) - len(start.lstrip(b" \t\r\n"))].count(b"\n")
 
 
-def _end(data: bytes) -> int | None:
-    """Where the first element of a list's inside ends: after its object, or at the list's own end."""
-    depth, place, inside = 0, 0, False
+def _end(data: bytes, start: int) -> int | None:
+    """Where the next element of a list's inside ends: after its object, or at the list's own end."""
+    depth, place, inside = 0, start, False
     while found := (_IN_STRING if inside else _STRUCTURE).search(data, place):
         sign, place = found.group(), found.end()
         if sign == b"\\":
