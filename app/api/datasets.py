@@ -1,0 +1,114 @@
+"""Routes of data sets. Knows HTTP and the use cases; no table, no format."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from app.api.deps import require, services
+from app.api.upload import Upload, received
+from app.errors import Flaw, Invalid
+from app.services.datasets import DatasetView
+from app.services.pages import Page
+from models.readers import READERS, SUFFIXES
+
+router = APIRouter(prefix="/v1/datasets", tags=["data sets"])
+
+NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+PageSize = Annotated[int, Query(ge=1, le=1000, description="Items of one page at most.")]
+PageToken = Annotated[str, Query(max_length=512, description="`next_page_token` of the page before.")]
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            media_type: {"schema": {"type": "string", "format": "binary"}}
+            for media_type in READERS
+            if media_type != "application/x-ndjson"
+        }
+        | {
+            "application/x-ndjson": {
+                "schema": {"type": "string"},
+                "example": '{"text": "I loved it", "label": "positive"}\n{"text": "A bore", "label": "negative"}\n',
+            },
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                    "required": ["file"],
+                }
+            },
+        },
+    }
+}
+
+
+@router.post("", status_code=201, openapi_extra=BODY, dependencies=[Depends(require("train"))])
+async def post_dataset(
+    request: Request,
+    response: Response,
+    task: Annotated[str, Query(max_length=64, description="The task it is for.", examples=["sentiment"])],
+    name: Annotated[str, Query(pattern=NAME, description="Its name.", examples=["reviews"])],
+    seed: Annotated[int, Query(ge=0, le=2**31 - 1, description="Seed of the split, where one is made.")] = 0,
+) -> DatasetView:
+    """Upload a file of rows: the body, or `file` of a multipart form. A bad row refuses it, by line."""
+    known = services(request)
+    with known.datasets.incoming() as folder:
+        upload = await received(request, folder / "upload", limit=known.settings.max_body)
+        view = await run_in_threadpool(
+            known.datasets.create,
+            upload.path,
+            task=task,
+            name=name,
+            media_type=_media_type(upload),
+            bytes=upload.bytes,
+            digest=upload.digest,
+            seed=seed,
+        )
+    response.headers["Location"] = f"/v1/datasets/{view.id}"
+    return view
+
+
+@router.get("", dependencies=[Depends(require("predict"))])
+def list_datasets(
+    request: Request,
+    task: Annotated[str | None, Query(max_length=64, description="Those of one task alone.")] = None,
+    page_size: PageSize = 50,
+    page_token: PageToken = "",
+) -> Page[DatasetView]:
+    """Data sets, newest first."""
+    return services(request).datasets.list(task=task, page_size=page_size, page_token=page_token)
+
+
+@router.get("/{id}", dependencies=[Depends(require("predict"))])
+def get_dataset(request: Request, id: str) -> DatasetView:  # noqa: A002  the wire's own word
+    """One data set, by its id, or the newest of a name."""
+    return services(request).datasets.get(id)
+
+
+@router.get("/{id}/rows", dependencies=[Depends(require("train"))])
+def get_rows(
+    request: Request,
+    id: str,  # noqa: A002
+    page_size: PageSize = 50,
+    page_token: PageToken = "",
+) -> Page[dict[str, Any]]:
+    """Its rows in the file's order, each with its `split`."""
+    return services(request).datasets.rows(id, page_size=page_size, page_token=page_token)
+
+
+@router.delete("/{id}", status_code=204, dependencies=[Depends(require("train"))])
+def delete_dataset(request: Request, id: str) -> None:  # noqa: A002
+    """Forget a data set; refused while a job needs it."""
+    services(request).datasets.delete(id)
+
+
+def _media_type(upload: Upload) -> str:
+    """What the caller says the file is, or what its name says where the caller does not know."""
+    if upload.media_type in READERS and not (upload.media_type == "text/plain" and upload.suffix in SUFFIXES):
+        return upload.media_type
+    if upload.suffix in SUFFIXES:
+        return SUFFIXES[upload.suffix]
+    detail = f"cannot read '{upload.media_type[:80]}'; name one of these as Content-Type: {', '.join(READERS)}"
+    raise Invalid(detail, errors=[Flaw(detail=detail, pointer="/Content-Type")])
