@@ -1,0 +1,148 @@
+"""What routes depend on: the services, the caller's key, pages; and the middleware around them all."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import structlog
+from fastapi import Depends, FastAPI, Query, Request, Security
+from fastapi.security import HTTPBearer
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.problems import problem
+from app.errors import Flaw, Invalid
+
+if TYPE_CHECKING:
+    from app.factory import Services
+
+access = structlog.get_logger("cellgate.access")
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+UPLOADS = ("/v1/datasets", "/v1/vectors", "/v1/models/import")
+"""Routes whose body streams to disk, within a limit of their own."""
+
+bearer = HTTPBearer(auto_error=False, description="An API key. None is needed on loopback until one exists.")
+
+
+def services(request: Request) -> Services:
+    """The services that the app was made with."""
+    found: Services = request.app.state.services
+    return found
+
+
+Use = Annotated[Any, Depends(services)]
+
+
+def require(scope: str) -> Any:
+    """A dependency: the caller's key must have a scope. Gives the key's id."""
+
+    def check(request: Request, _: Annotated[Any, Security(bearer)] = None) -> str:
+        refuse_unknown(request, {field.alias for field in request.scope["route"].dependant.query_params})
+        key: str = services(request).keys.check(request.headers.get("authorization"), scope)
+        return key
+
+    return Depends(check)
+
+
+def refuse_unknown(request: Request, known: set[str]) -> None:
+    """A query parameter that no route reads is a mistake, not a wish. Raises `Invalid`."""
+    unknown = sorted(set(request.query_params) - known)
+    if unknown:
+        flaws = [
+            Flaw(
+                detail=f"unknown query parameter; known: {', '.join(sorted(known)) or 'none'}", pointer=f"/{name[:60]}"
+            )
+            for name in unknown
+        ]
+        raise Invalid("the query has a parameter that this route does not know", errors=flaws)
+
+
+PageSize = Annotated[int, Query(ge=1, le=1000, description="Items of a page at most.")]
+PageToken = Annotated[str, Query(max_length=400, description="`next_page_token` of the page before.")]
+
+
+class Middleware:
+    """Around every request: its id, its size, its time, its line in the log. Pure ASGI: nothing is buffered."""
+
+    def __init__(self, app: ASGIApp, owner: FastAPI) -> None:
+        self.app, self.owner = app, owner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 500
+        request = Request(scope)
+        given = request.headers.get("x-request-id", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        request.state.request_id = request_id
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message.setdefault("headers", []).append((b"x-request-id", request_id.encode()))
+            await send(message)
+
+        limit = self._limit(request.url.path, request.method)
+        try:
+            await self._within(limit, request, scope, receive, answer)
+        finally:
+            self._noted(request, scope, status, time.perf_counter() - began, request_id)
+
+    def _limit(self, path: str, method: str) -> int:
+        settings = self.owner.state.services.settings
+        return settings.max_body if method == "POST" and path in UPLOADS else settings.max_json  # type: ignore[no-any-return]
+
+    async def _within(self, limit: int, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        length = request.headers.get("content-length", "0")
+        refused = problem(request, 413, f"the body may have {limit} bytes at most", kind="too-large")
+        if length.isdecimal() and int(length) > limit:
+            await refused(scope, receive, send)
+            return
+        seen, begun = 0, False
+        seconds = self.owner.state.services.settings.upload_seconds
+
+        async def bounded() -> Message:
+            nonlocal seen
+            message = await asyncio.wait_for(receive(), seconds) if not begun else await receive()
+            seen += len(message.get("body", b""))
+            if seen > limit:
+                raise _TooLarge
+            return message
+
+        async def noticed(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, bounded, noticed)
+        except _TooLarge:
+            if not begun:
+                await refused(scope, receive, send)
+        except TimeoutError:
+            if not begun:
+                await problem(request, 408, "the body did not arrive in time")(scope, receive, send)
+
+    def _noted(self, request: Request, scope: Scope, status: int, seconds: float, request_id: str) -> None:
+        route = getattr(scope.get("route"), "path", "unknown")
+        metrics = self.owner.state.services.metrics
+        metrics.requests.labels(request.method, route, status).inc()
+        metrics.seconds.labels(route).observe(seconds)
+        access.info(
+            "request",
+            method=request.method,
+            route=route,
+            status=status,
+            ms=round(seconds * 1000, 1),
+            request_id=request_id,
+        )
+
+
+class _TooLarge(Exception):
+    pass

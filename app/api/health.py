@@ -1,0 +1,62 @@
+"""Whether the service lives, is ready, and what it counts. Knows no task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from app.api.deps import Use
+
+router = APIRouter(tags=["operations"])
+
+
+class Live(BaseModel):
+    """The process answers."""
+
+    status: str = "live"
+
+
+class Version(BaseModel):
+    """What runs here."""
+
+    name: str
+    version: str
+
+
+@router.get("/health/live")
+async def live() -> Live:
+    """The process answers."""
+    return Live()
+
+
+@router.get("/health/ready", responses={503: {"description": "Not ready; `checks` says why."}})
+def ready(use: Use) -> JSONResponse:
+    """Whether requests can be answered: the database at this code's revision, and the blob store."""
+    checks = use.checks()
+    good = all(check == "ok" for check in checks.values())
+    body: dict[str, Any] = {"status": "ready" if good else "not ready", "checks": checks}
+    return JSONResponse(body, status_code=200 if good else 503)
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+def metrics(use: Use, request: Request) -> Response:
+    """Prometheus text."""
+    if use.settings.metrics_key:
+        use.keys.check(request.headers.get("authorization"), "admin")
+    for state, count in use.jobs.counts().items():
+        use.metrics.jobs.labels(state).set(count)
+    for served in use.loaded.held():
+        labels = (served.version.model, str(served.version.version))
+        use.metrics.queue.labels(*labels).set(served.batcher.depth)
+        use.metrics.items.labels(*labels).set(served.batcher.stats.requests)
+        use.metrics.batches.labels(*labels).set(served.batcher.stats.batches)
+    return Response(use.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@router.get("/version")
+async def version(use: Use) -> Version:
+    """Name and version of the service."""
+    return Version(name="cellgate", version=use.version)

@@ -1,0 +1,189 @@
+"""Jobs over HTTP: submit, watch, steer. Translates between requests and the use cases; knows no table."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Body, Header, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+
+from app.api.deps import PageSize, PageToken, Use, require
+from app.api.problems import responses
+from app.errors import Flaw, Invalid
+from app.services.answers import Answer
+from app.services.jobs import JobView, State, TrainRequest
+from app.services.pages import Page
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+LOOK_EVERY = 0.3
+"""Seconds between two looks for new events."""
+SILENCE = 15.0
+"""Seconds after which a comment keeps a silent stream open."""
+ENDED = {"succeeded", "failed", "cancelled"}
+
+EXAMPLE = {
+    "train": {
+        "summary": "Train a sentiment model",
+        "value": {
+            "kind": "train",
+            "task": "sentiment",
+            "dataset": "reviews",
+            "model": "reviews",
+            "config": {"epochs": 5},
+        },
+    }
+}
+
+
+class MetricsView(BaseModel):
+    """What one epoch measured."""
+
+    epoch: int
+    step: int
+    at: datetime
+    values: dict[str, float]
+
+
+class LogView(BaseModel):
+    """One line of a job's log."""
+
+    at: datetime
+    level: str
+    text: str
+
+
+class MetricsList(BaseModel):
+    items: list[MetricsView]
+
+
+class LogList(BaseModel):
+    items: list[LogView]
+
+
+@router.post("", status_code=202, response_model=JobView, responses=responses(404, 409))
+def submit(
+    request: Annotated[TrainRequest, Body(openapi_examples=EXAMPLE)],
+    use: Use,
+    caller: Annotated[str, require("train")],
+    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+) -> Response:
+    """Queue a training. `Location` names the job; watch it there, or live under `/events`."""
+
+    def work() -> Answer:
+        job: JobView = use.jobs.submit(request, key=caller or None)
+        return Answer(status=202, body=job.model_dump(mode="json"), location=f"/v1/jobs/{job.id}")
+
+    digest = hashlib.sha256(request.model_dump_json().encode()).hexdigest()
+    answer: Answer = use.answers.once(idempotency_key, route="/v1/jobs", owner=caller, digest=digest, work=work)
+    return JSONResponse(answer.body, status_code=answer.status, headers={"Location": answer.location or ""})
+
+
+@router.get("", responses=responses(), dependencies=[require("train")])
+def jobs(
+    use: Use,
+    state: State | None = None,
+    kind: Annotated[str | None, Query(max_length=16)] = None,
+    task: Annotated[str | None, Query(max_length=64)] = None,
+    model: Annotated[str | None, Query(max_length=64)] = None,
+    page_size: PageSize = 50,
+    page_token: PageToken = "",
+) -> Page[JobView]:
+    """Jobs, newest first."""
+    given = {"state": state, "kind": kind, "task": task, "model": model}
+    filters = {name: value for name, value in given.items() if value is not None}
+    found: Page[JobView] = use.jobs.list(filters=filters, page_size=page_size, page_token=page_token)
+    return found
+
+
+@router.get("/{id}", responses=responses(404), dependencies=[require("train")])
+def job(id: str, use: Use) -> JobView:  # noqa: A002
+    """One job."""
+    found: JobView = use.jobs.get(id)
+    return found
+
+
+@router.delete("/{id}", status_code=204, responses=responses(404, 409), dependencies=[require("train")])
+def delete(id: str, use: Use) -> None:  # noqa: A002
+    """Forget an ended job."""
+    use.jobs.delete(id)
+
+
+def _steering(verb: str, summary: str) -> None:
+    @router.post(
+        f"/{{id}}/{verb}", name=verb, summary=summary, responses=responses(404, 409), dependencies=[require("train")]
+    )
+    def steer(id: str, use: Use) -> JobView:  # noqa: A002
+        found: JobView = getattr(use.jobs, verb)(id)
+        return found
+
+
+for _verb, _summary in {
+    "cancel": "Stop a job for good, between two batches.",
+    "pause": "Stop a job for a while.",
+    "resume": "Go on with a paused or cancelled job.",
+    "retry": "Begin a failed or cancelled job again.",
+}.items():
+    _steering(_verb, _summary)
+
+
+@router.get("/{id}/metrics", responses=responses(404), dependencies=[require("train")])
+def metrics(id: str, use: Use) -> MetricsList:  # noqa: A002
+    """What each epoch measured."""
+    found = use.jobs.events(id, kinds=["metrics"], limit=100_000)
+    return MetricsList(items=[MetricsView(at=event.at, **event.data) for event in found])
+
+
+@router.get("/{id}/logs", responses=responses(404), dependencies=[require("train")])
+def logs(id: str, use: Use) -> LogList:  # noqa: A002
+    """What the job said."""
+    found = use.jobs.events(id, kinds=["log"], limit=100_000)
+    return LogList(items=[LogView(at=event.at, **event.data) for event in found])
+
+
+@router.get(
+    "/{id}/events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}}, **responses(404)},
+    dependencies=[require("train")],
+)
+async def events(
+    id: str,  # noqa: A002
+    request: Request,
+    use: Use,
+    last_event_id: Annotated[str | None, Header(max_length=40)] = None,
+) -> StreamingResponse:
+    """Live server-sent events `state`, `progress`, `metrics`, `log`; `Last-Event-ID` resumes. Ends after the final state."""
+    if last_event_id is not None and not last_event_id.isdecimal():
+        flaw = Flaw(detail="Last-Event-ID must be the id of an event", pointer="/last-event-id")
+        raise Invalid(flaw.detail, errors=[flaw])
+    await run_in_threadpool(use.jobs.get, id)  # a job that is not there is a 404, before the stream begins
+    stream = _stream(id, int(last_event_id or 0), request, use)
+    return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+
+
+async def _stream(id: str, after: int, request: Request, use: Any) -> AsyncIterator[bytes]:  # noqa: A002
+    silent = 0.0
+    while not await request.is_disconnected():
+        found = await run_in_threadpool(lambda: use.jobs.events(id, after=after, limit=500))
+        for event in found:
+            after = event.id
+            data = orjson.dumps({"at": event.at.isoformat().replace("+00:00", "Z"), **event.data}).decode()
+            yield f"id: {event.id}\nevent: {event.kind}\ndata: {data}\n\n".encode()
+        if found:
+            silent = 0.0
+            continue
+        if (await run_in_threadpool(use.jobs.get, id)).state in ENDED:
+            return
+        await asyncio.sleep(LOOK_EVERY)
+        silent += LOOK_EVERY
+        if silent > SILENCE:
+            silent = 0.0
+            yield b": still here\n\n"

@@ -1,0 +1,200 @@
+"""Models over HTTP: versions, aliases, artifacts. Translates between requests and the use cases; knows no table."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Literal
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from app.api.deps import PageSize, PageToken, Use, require
+from app.api.problems import responses
+from app.services.pages import Page
+from app.services.registry import ModelView, MoveView, VersionView
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+CHUNK = 1024 * 1024
+
+
+class Pointed(BaseModel):
+    """Where an alias is to point."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": 3}]})
+
+    version: int = Field(ge=1, le=2**31 - 1)
+
+
+class RolledBack(BaseModel):
+    """Which alias is to go back."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"alias": "production"}]})
+
+    alias: str = Field("production", pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+
+
+class History(BaseModel):
+    items: list[MoveView]
+
+
+class LoadedView(BaseModel):
+    """A version in memory."""
+
+    model: str
+    version: int
+    device: str
+
+
+def _who(caller: str) -> str:
+    return f"key {caller}" if caller else "anonymous"
+
+
+@router.get("", responses=responses(), dependencies=[require("predict")])
+def models(
+    use: Use,
+    task: Annotated[str | None, Query(max_length=64)] = None,
+    page_size: PageSize = 50,
+    page_token: PageToken = "",
+) -> Page[ModelView]:
+    """Models, newest first."""
+    found: Page[ModelView] = use.registry.models(task=task, page_size=page_size, page_token=page_token)
+    return found
+
+
+@router.post(
+    "/import",
+    status_code=201,
+    responses=responses(409),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+async def import_(
+    request: Request,
+    use: Use,
+    caller: Annotated[str, require("admin")],
+    name: Annotated[str, Query(max_length=64, description="Name to register it under.")],
+    promote: Literal["if_better", "always", "never"] = "never",
+) -> VersionView:
+    """Register the zip of a version made elsewhere; refused unless its digests, format and card fit."""
+    with tempfile.NamedTemporaryFile(suffix=".zip", prefix="cellgate-import-") as file:
+        async for chunk in request.stream():
+            await run_in_threadpool(file.write, chunk)
+        await run_in_threadpool(file.flush)
+        work = use.registry.import_
+        path = Path(file.name)
+        found: VersionView = await run_in_threadpool(lambda: work(path, model=name, promote=promote, by=_who(caller)))
+    return found
+
+
+@router.get("/{name}", responses=responses(404), dependencies=[require("predict")])
+def model(name: str, use: Use) -> ModelView:
+    """One model."""
+    found: ModelView = use.registry.model(name)
+    return found
+
+
+@router.get("/{name}/versions", responses=responses(404), dependencies=[require("predict")])
+def versions(name: str, use: Use, page_size: PageSize = 50, page_token: PageToken = "") -> Page[VersionView]:
+    """Its versions, newest first."""
+    found: Page[VersionView] = use.registry.versions(name, page_size=page_size, page_token=page_token)
+    return found
+
+
+Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+@router.get("/{name}/versions/{version}", responses=responses(404), dependencies=[require("predict")])
+def version(name: str, version: Number, use: Use) -> VersionView:
+    """One version: its config, its metrics, where it came from."""
+    found: VersionView = use.registry.version(name, version)
+    return found
+
+
+@router.delete(
+    "/{name}/versions/{version}", status_code=204, responses=responses(404, 409), dependencies=[require("admin")]
+)
+def delete(name: str, version: Number, use: Use) -> None:
+    """Remove a version that no alias points at."""
+    use.registry.delete(name, version)
+
+
+@router.get(
+    "/{name}/versions/{version}/artifact",
+    response_class=Response,
+    responses={200: {"content": {"application/zip": {}}}, 304: {"description": "Not modified."}, **responses(404)},
+    dependencies=[require("admin")],
+)
+def artifact(name: str, version: Number, use: Use, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    """The version as a zip: data, never code. `ETag` is its SHA-256."""
+    view, file = use.registry.open(name, version)
+    tag = f'"{view.digest}"'
+    if if_none_match is not None and tag in if_none_match:
+        file.close()
+        return Response(status_code=304, headers={"ETag": tag})
+    headers = {
+        "ETag": tag,
+        "Content-Length": str(view.bytes),
+        "Content-Disposition": f'attachment; filename="{name}-{version}.zip"',
+    }
+    return StreamingResponse(_chunks(file), media_type="application/zip", headers=headers)
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+@router.put("/{name}/aliases/{alias}", responses=responses(404))
+async def set_alias(
+    name: str, alias: str, body: Pointed, use: Use, caller: Annotated[str, require("admin")]
+) -> ModelView:
+    """Point an alias at a version; answers come from it as soon as it is loaded and checked."""
+    registry = use.registry
+    found: ModelView = await run_in_threadpool(lambda: registry.set_alias(name, alias, body.version, by=_who(caller)))
+    await use.loaded.refresh()
+    return found
+
+
+@router.post("/{name}/rollback", responses=responses(404, 409))
+async def rollback(name: str, body: RolledBack, use: Use, caller: Annotated[str, require("admin")]) -> ModelView:
+    """Point an alias at what it was before."""
+    registry = use.registry
+    found: ModelView = await run_in_threadpool(lambda: registry.rollback(name, body.alias, by=_who(caller)))
+    await use.loaded.refresh()
+    return found
+
+
+@router.get("/{name}/history", responses=responses(404), dependencies=[require("predict")])
+def history(name: str, use: Use) -> History:
+    """What was live when, and who moved it; latest first."""
+    return History(items=use.registry.history(name))
+
+
+@router.post("/{ref}/load", responses=responses(404), dependencies=[require("admin")])
+async def load(ref: str, use: Use) -> LoadedView:
+    """Bring a version into memory now."""
+    served = await use.loaded.load(ref)
+    return LoadedView(model=served.version.model, version=served.version.version, device=served.device)
+
+
+@router.post("/{ref}/unload", status_code=204, responses=responses(404, 409), dependencies=[require("admin")])
+async def unload(ref: str, use: Use) -> None:
+    """Take a version out of memory."""
+    await use.loaded.unload(ref)
+
+
+@router.get("/{ref}/stats", responses=responses(404), dependencies=[require("predict")])
+async def stats(ref: str, use: Use) -> dict[str, Any]:
+    """What a version has done since it was loaded."""
+    found: dict[str, Any] = await use.loaded.stats(ref)
+    return found

@@ -1,0 +1,152 @@
+"""Errors as RFC 9457 problems: the one place that knows status codes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from app import errors
+from app.errors import Busy, CellgateError, Flaw, Invalid
+
+log = structlog.get_logger("cellgate.api")
+
+MEDIA_TYPE = "application/problem+json"
+SHOWN = 20
+
+STATUS: dict[type[CellgateError], int] = {
+    errors.Invalid: 422,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.TooLarge: 413,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.Limited: 429,
+    errors.Full: 503,
+    errors.Late: 504,
+}
+
+
+class Place(BaseModel):
+    """One fault of a request."""
+
+    detail: str
+    pointer: str | None = Field(None, description="JSON pointer into the request.")
+    line: int | None = Field(None, description="Line of the file, from 1.")
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str = Field(examples=["/problems/not-found"])
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["no model 'reviews'"])
+    instance: str
+    request_id: str
+    errors: list[Place] | None = None
+    faults: int | None = Field(None, description="How many faults there are in all; `errors` names the first.")
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The problems that a route may answer, for the OpenAPI document."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in sorted({*statuses, 400, 401, 403, 413, 422, 429, 500, 503})
+    }
+
+
+def problem(
+    request: Request,
+    status: int,
+    detail: str,
+    *,
+    kind: str | None = None,
+    flaws: Sequence[Flaw] = (),
+    faults: int | None = None,
+    headers: dict[str, str] | None = None,
+) -> JSONResponse:
+    """One problem as a response."""
+    phrase = HTTPStatus(status).phrase
+    body: dict[str, Any] = {
+        "type": f"/problems/{kind or phrase.lower().replace(' ', '-')}",
+        "title": phrase,
+        "status": status,
+        "detail": detail,
+        "instance": request.url.path,
+        "request_id": getattr(request.state, "request_id", ""),
+    }
+    if flaws:
+        body["errors"] = [
+            {k: v for k, v in (("detail", f.detail), ("pointer", f.pointer), ("line", f.line)) if v is not None}
+            for f in flaws
+        ]
+        body["faults"] = faults if faults is not None else len(flaws)
+    return JSONResponse(body, status_code=status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Every error of every route becomes a problem."""
+    app.add_exception_handler(CellgateError, _ours)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+async def _ours(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, CellgateError)  # noqa: S101  for the type checker: the handler is registered so
+    headers = {}
+    if isinstance(error, Busy):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if isinstance(error, errors.Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    flaws, faults = (error.errors, error.faults) if isinstance(error, Invalid) else ((), None)
+    status = STATUS[type(error)]
+    return problem(request, status, error.detail, kind=error.type, flaws=flaws, faults=faults, headers=headers)
+
+
+async def _validation(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  as above
+    found = error.errors()
+    flaws = list({(f.pointer, f.detail): f for f in map(_flaw, found)}.values())
+    if found and found[0]["type"] == "json_invalid":
+        return problem(request, 400, "the body is not JSON", kind="not-json", flaws=flaws[:1])
+    detail = "the request does not fit the schema"
+    return problem(request, 422, detail, kind="invalid", flaws=flaws[:SHOWN], faults=len(flaws))
+
+
+def _flaw(error: dict[str, Any]) -> Flaw:
+    """Pydantic's place as a JSON pointer: without the part of the request, and the names of union branches."""
+    where, *place = error["loc"] or ("body",)
+    steps = [str(step) for step in place if isinstance(step, int) or _plain(step)]
+    pointer = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
+    message = str(error["msg"])
+    return Flaw(detail=message if where == "body" else f"{where}: {message}", pointer=pointer)
+
+
+def _plain(step: str) -> bool:
+    """Whether a step is a field: pydantic names union branches after types and validators."""
+    return step.isidentifier() and step not in {"str", "int", "float", "bool", "constrained"} and not step[0].isupper()
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101  as above
+    headers = dict(error.headers) if error.headers else None
+    details = {404: f"nothing is at {request.url.path[:200]}", 405: f"{request.method} is not allowed here"}
+    return problem(request, error.status_code, details.get(error.status_code, str(error.detail)), headers=headers)
+
+
+async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+    log.error("unforeseen error", path=request.url.path, exc_info=error)
+    return problem(request, 500, "the service failed; its log has the cause under this request_id", kind="internal")

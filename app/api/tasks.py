@@ -1,0 +1,82 @@
+"""What tasks there are, with their JSON Schemas. Reads the catalogue; knows no task by name."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from app.api.deps import Use, require
+from app.api.problems import responses
+from app.errors import NotFound
+from app.services.registry import ModelView
+from models import artifact, catalog
+from models.task import Card
+
+router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
+
+
+class TaskView(BaseModel):
+    """A task: what it takes, how it is trained, what it answers."""
+
+    name: str
+    title: str
+    item: dict[str, Any]
+    row: dict[str, Any]
+    params: dict[str, Any]
+    output: dict[str, Any]
+    config: dict[str, Any]
+    metric: str
+    higher_is_better: bool
+    examples: list[Any]
+
+
+class Tasks(BaseModel):
+    """Every task."""
+
+    items: list[TaskView]
+
+
+class Default(BaseModel):
+    """The model to answer with."""
+
+    model_config = {"extra": "forbid", "json_schema_extra": {"examples": [{"model": "reviews"}]}}
+
+    model: str
+
+
+@cache
+def view(name: str) -> TaskView:
+    """A card as clients see it."""
+    card: Card = catalog.card(name)
+    return TaskView(
+        name=card.name,
+        title=card.title,
+        **artifact.schemas(card),
+        metric=card.metric,
+        higher_is_better=card.higher_is_better,
+        examples=list(card.examples),
+    )
+
+
+@router.get("", responses=responses(), dependencies=[require("predict")])
+def tasks() -> Tasks:
+    """Every task that this service trains and serves."""
+    return Tasks(items=[view(name) for name in catalog.names()])
+
+
+@router.get("/{task}", responses=responses(404), dependencies=[require("predict")])
+def task(task: str) -> TaskView:
+    """One task, with the JSON Schemas of all that it takes and answers."""
+    if task not in catalog.names():
+        raise NotFound(str(catalog.UnknownTask(task)))
+    return view(task)
+
+
+@router.put("/{task}/default", responses=responses(404, 409), dependencies=[require("admin")])
+def set_default(task: str, body: Default, use: Use) -> ModelView:
+    """Choose the model that answers when a request names none."""
+    found: ModelView = use.registry.set_default(task, body.model)
+    return found

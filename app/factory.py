@@ -1,0 +1,108 @@
+"""Makes the application from its services. Knows routes and error pages; builds nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from app.api import datasets, devices, health, jobs, models, predict, problems, tasks, vectors
+from app.api.deps import Middleware
+from app.blobs import Blobs
+from app.db.engine import Database
+from app.metrics import Metrics
+from app.services.answers import Answers
+from app.services.datasets import Datasets
+from app.services.jobs import Jobs
+from app.services.keys import Keys
+from app.services.registry import Registry
+from app.services.vectors import VectorFiles
+from app.serving.loaded import Loaded
+from app.serving.predictions import Predictions
+from app.settings import Settings
+
+DESCRIPTION = """Trains and serves recurrent sequence models.
+
+1. `POST /v1/datasets` a file, 2. `POST /v1/jobs` a training, 3. watch `/v1/jobs/{id}/events`,
+4. call the task's own route."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Everything that routes use."""
+
+    settings: Settings
+    database: Database
+    blobs: Blobs
+    datasets: Datasets
+    vectors: VectorFiles
+    jobs: Jobs
+    registry: Registry
+    keys: Keys
+    answers: Answers
+    loaded: Loaded
+    predictions: Predictions
+    metrics: Metrics
+    version: str = version("cellgate")
+
+    def checks(self) -> dict[str, str]:
+        """What readiness rests on, each "ok" or a reason."""
+        found = {}
+        for name, check in {"database": self.registry.pointers, "blobs": lambda: self.blobs.exists("0" * 64)}.items():
+            try:
+                check()
+                found[name] = "ok"
+            except Exception as error:
+                found[name] = type(error).__name__
+        return found
+
+
+def create_app(services: Services) -> FastAPI:
+    """The application, ready to be served."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await services.loaded.start()
+        yield
+        await services.loaded.close()
+        services.database.close()
+
+    app = FastAPIOffline(title="Cellgate", version=services.version, description=DESCRIPTION, lifespan=lifespan)
+    app.state.services = services
+    problems.install(app)
+    for router in (
+        predict.router(),
+        datasets.router,
+        jobs.router,
+        models.router,
+        tasks.router,
+        vectors.router,
+        devices.router,
+        health.router,
+    ):
+        app.include_router(router)
+    app.add_middleware(Middleware, owner=app)
+    _describe(app)
+    return app
+
+
+def _describe(app: FastAPI) -> None:
+    """Put the shape of problems into the OpenAPI document."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, object]:
+        document = plain()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        if "Problem" not in schemas:
+            made = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(made.pop("$defs", {}))
+            schemas["Problem"] = made
+            for shape in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(shape, None)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,27 @@
+"""Structured logs. Knows levels and formats; what is logged is never a key, a payload or a client's text."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from app.settings import Settings
+
+
+def configure(settings: Settings) -> None:
+    """Log to stderr: in colours on a terminal, as JSON elsewhere."""
+    console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )

@@ -1,0 +1,51 @@
+"""The API's root: settings to services to application."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from app import log, settings
+from app.blobs import open_blobs
+from app.db.engine import Database
+from app.factory import Services, create_app
+from app.metrics import Metrics
+from app.services.answers import Answers
+from app.services.datasets import Datasets
+from app.services.jobs import Jobs
+from app.services.keys import Keys, refuse_without_keys
+from app.services.registry import Registry
+from app.services.vectors import VectorFiles
+from app.serving.loaded import Loaded
+from app.serving.predictions import Predictions
+from app.settings import Settings
+
+
+def build(given: Settings) -> Services:
+    """The services of a configuration."""
+    database = Database(given.database)
+    blobs = open_blobs(given.blob_store)
+    registry = Registry(database, blobs, given)
+    loaded = Loaded(registry, blobs, given)
+    return Services(
+        settings=given,
+        database=database,
+        blobs=blobs,
+        datasets=Datasets(database, blobs, given),
+        vectors=VectorFiles(database, blobs, given),
+        jobs=Jobs(database, settings=given),
+        registry=registry,
+        keys=Keys(database, given),
+        answers=Answers(database),
+        loaded=loaded,
+        predictions=Predictions(loaded),
+        metrics=Metrics(),
+    )
+
+
+def app() -> FastAPI:
+    """What `uvicorn --factory app.main:app` serves. Raises `KeysNeeded` where a key must be made first."""
+    given = settings.load()
+    log.configure(given)
+    services = build(given)
+    refuse_without_keys(given, services.keys)
+    return create_app(services)
