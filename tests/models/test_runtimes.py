@@ -1,0 +1,107 @@
+"""An export is kept only where it says what torch says; else the network stays with torch."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models.batch import Batch
+from models.nets.recurrent import Encoder
+from models.runtimes.export import export
+from models.runtimes.onnx_run import OnnxRun, filename
+from models.runtimes.torch_run import TorchRun
+from models.task import Config, Function, Network, Schema
+
+
+class Last(nn.Module):
+    """The last state of an encoder, and whatever a test breaks."""
+
+    def __init__(self, fault: str | None, *, cell: str = "lstm", widths: tuple[int, ...] = (5, 3)) -> None:
+        super().__init__()
+        self.encoder, self.fault = Encoder(2, widths, cell=cell, bidirectional=True), fault
+
+    def forward(self, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """values (B, T, 2), lengths (B,) -> (B, T, 2H), (B, 2H)."""
+        steps, last = self.encoder(values, lengths)
+        if self.fault == "constant":  # the tracer keeps the first batch's longest length as a number
+            last = last * float(lengths.max())
+        if self.fault == "unexportable":
+            last = last + torch.linalg.eigvals(values.transpose(1, 2) @ values).real.sum()
+        return steps, last
+
+
+class Sole(Network[Schema, Config]):
+    def build(self, state: Schema, config: Config) -> nn.Module:
+        return Last(None)
+
+    def loss(self, net: nn.Module, batch: Batch) -> tuple[Tensor, int]:
+        raise NotImplementedError
+
+    def functions(self, net: nn.Module) -> dict[str, Function]:
+        inputs = {"values": ("B", "T", 2), "lengths": ("B",)}
+        outputs = {"steps": ("B", "T", "U"), "last": ("B", "U")}
+        return {"forward": Function(module=net, inputs=inputs, outputs=outputs)}
+
+
+def batch(*lengths: int, seed: int = 0) -> Batch:
+    values = np.random.default_rng(seed).normal(size=(len(lengths), max(lengths), 2)).astype(np.float32)
+    return Batch(arrays={"values": values, "lengths": np.array(lengths, dtype=np.int64)})
+
+
+RAGGED = [batch(4, 1, 7), batch(3), batch(2, 2, 9, 1, 5, seed=1)]
+
+
+def net(fault: str | None = None, **options: object) -> Last:
+    torch.manual_seed(0)
+    return Last(fault, **options).eval()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_packed_layers_of_unequal_width_export_exactly(cell: str, tmp_path: Path) -> None:
+    held = net(cell=cell)
+    assert export(Sole(), held, RAGGED[:1], tmp_path) is None
+    one, other = TorchRun(held, Sole()), OnnxRun(tmp_path)
+    for ragged in [*RAGGED, batch(6, 6, 6, seed=2), batch(1, 50, 200, seed=3)]:
+        expected, found = one("forward", ragged.arrays), other("forward", ragged.arrays)
+        assert list(found) == list(expected) == ["steps", "last"]
+        for name, array in expected.items():
+            assert array.dtype == found[name].dtype == np.float32
+            np.testing.assert_allclose(found[name], array, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"), [("constant", "differs from torch by"), ("unexportable", "cannot be exported")]
+)
+def test_what_is_not_exact_is_not_kept_and_the_reason_is_said(fault: str, sentence: str, tmp_path: Path) -> None:
+    reason = export(Sole(), net(fault), RAGGED, tmp_path)
+    assert reason is not None
+    assert sentence in reason
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_threads_get_their_own_answers(tmp_path: Path) -> None:
+    assert export(Sole(), net(), RAGGED, tmp_path) is None
+    run = OnnxRun(tmp_path)
+    expected = [run("forward", ragged.arrays)["last"] for ragged in RAGGED]
+    right: list[bool] = []
+
+    def ask(index: int) -> None:
+        right.extend(np.array_equal(run("forward", RAGGED[index].arrays)["last"], expected[index]) for _ in range(50))
+
+    threads = [threading.Thread(target=ask, args=(index,)) for index in (0, 1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(right) == 150
+    assert all(right)
+
+
+def test_each_function_has_its_file() -> None:
+    assert filename("forward") == "net.onnx"
+    assert filename("encode") == "net.encode.onnx"
