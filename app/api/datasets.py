@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api.deps import require, services
+from app.api.deps import PageSize, PageToken, require, services
 from app.api.upload import Upload, received
 from app.errors import Flaw, Invalid
 from app.services.datasets import DatasetView
@@ -17,8 +17,6 @@ from models.readers import READERS, SUFFIXES
 router = APIRouter(prefix="/v1/datasets", tags=["data sets"])
 
 NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
-PageSize = Annotated[int, Query(ge=1, le=1000, description="Items of one page at most.")]
-PageToken = Annotated[str, Query(max_length=512, description="`next_page_token` of the page before.")]
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -44,7 +42,7 @@ BODY: dict[str, Any] = {
 }
 
 
-@router.post("", status_code=201, openapi_extra=BODY, dependencies=[Depends(require("train"))])
+@router.post("", status_code=201, openapi_extra=BODY, dependencies=[require("train")])
 async def post_dataset(
     request: Request,
     response: Response,
@@ -70,7 +68,7 @@ async def post_dataset(
     return view
 
 
-@router.get("", dependencies=[Depends(require("predict"))])
+@router.get("", dependencies=[require("train")])
 def list_datasets(
     request: Request,
     task: Annotated[str | None, Query(max_length=64, description="Those of one task alone.")] = None,
@@ -81,13 +79,13 @@ def list_datasets(
     return services(request).datasets.list(task=task, page_size=page_size, page_token=page_token)
 
 
-@router.get("/{id}", dependencies=[Depends(require("predict"))])
+@router.get("/{id}", dependencies=[require("train")])
 def get_dataset(request: Request, id: str) -> DatasetView:  # noqa: A002  the wire's own word
     """One data set, by its id, or the newest of a name."""
     return services(request).datasets.get(id)
 
 
-@router.get("/{id}/rows", dependencies=[Depends(require("train"))])
+@router.get("/{id}/rows", dependencies=[require("train")])
 def get_rows(
     request: Request,
     id: str,  # noqa: A002
@@ -98,7 +96,7 @@ def get_rows(
     return services(request).datasets.rows(id, page_size=page_size, page_token=page_token)
 
 
-@router.delete("/{id}", status_code=204, dependencies=[Depends(require("train"))])
+@router.delete("/{id}", status_code=204, dependencies=[require("train")])
 def delete_dataset(request: Request, id: str) -> None:  # noqa: A002
     """Forget a data set; refused while a job needs it."""
     services(request).datasets.delete(id)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.api.datasets import NAME, PageSize, PageToken
-from app.api.deps import require, services
+from app.api.datasets import NAME
+from app.api.deps import PageSize, PageToken, require, services
 from app.api.upload import received
 from app.services.pages import Page
 from app.services.vectors import VectorView
@@ -28,7 +28,7 @@ BODY: dict[str, Any] = {
 }
 
 
-@router.post("", status_code=201, openapi_extra=BODY, dependencies=[Depends(require("train"))])
+@router.post("", status_code=201, openapi_extra=BODY, dependencies=[require("train")])
 async def post_vectors(
     request: Request,
     response: Response,
@@ -45,19 +45,19 @@ async def post_vectors(
     return view
 
 
-@router.get("", dependencies=[Depends(require("predict"))])
+@router.get("", dependencies=[require("train")])
 def list_vectors(request: Request, page_size: PageSize = 50, page_token: PageToken = "") -> Page[VectorView]:
     """Word vectors, newest first."""
     return services(request).vectors.list(page_size=page_size, page_token=page_token)
 
 
-@router.get("/{name}", dependencies=[Depends(require("predict"))])
+@router.get("/{name}", dependencies=[require("train")])
 def get_vectors(request: Request, name: str) -> VectorView:
     """The word vectors of one name."""
     return services(request).vectors.get(name)
 
 
-@router.delete("/{name}", status_code=204, dependencies=[Depends(require("train"))])
+@router.delete("/{name}", status_code=204, dependencies=[require("train")])
 def delete_vectors(request: Request, name: str) -> None:
     """Forget word vectors."""
     services(request).vectors.delete(name)
