@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -21,9 +22,11 @@ from app.services.jobs import Jobs
 from app.services.keys import Keys
 from app.services.registry import Registry
 from app.services.vectors import VectorFiles
-from app.serving.loaded import Loaded
 from app.serving.predictions import Predictions
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.serving.loaded import Loaded
 
 DESCRIPTION = """Trains and serves recurrent sequence models.
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.errors import Flaw, Invalid
 from app.services.registry import VersionView
-from app.serving.loaded import Loaded, Served
 from models.batch import Example
 from models.task import Fault, Params
+
+if TYPE_CHECKING:
+    from app.serving.loaded import Loaded, Served
 
 
 class Predictions:
