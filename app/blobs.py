@@ -133,6 +133,17 @@ def open_blobs(address: str) -> Blobs:
     return RemoteBlobs(address)
 
 
+def local(blobs: Blobs, digest: str, scratch: Path) -> Path:
+    """A blob as a file of this machine: its own place in a folder, else a copy in `scratch`."""
+    found = blobs.path(digest)
+    if found is not None:
+        return found
+    copy = scratch / digest
+    with blobs.open(digest) as source, copy.open("wb") as sink:
+        shutil.copyfileobj(source, sink)
+    return copy
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -160,7 +161,9 @@ async def events(
     use: Use,
     last_event_id: Annotated[str | None, Header(max_length=40)] = None,
 ) -> StreamingResponse:
-    """Live server-sent events `state`, `progress`, `metrics`, `log`; `Last-Event-ID` resumes. Ends after the final state."""
+    """Live server-sent events `state`, `progress`, `metrics`, `log`; `Last-Event-ID` resumes.
+
+    The stream ends after the final state."""
     if last_event_id is not None and not last_event_id.isdecimal():
         flaw = Flaw(detail="Last-Event-ID must be the id of an event", pointer="/last-event-id")
         raise Invalid(flaw.detail, errors=[flaw])
@@ -172,7 +175,7 @@ async def events(
 async def _stream(id: str, after: int, request: Request, use: Any) -> AsyncIterator[bytes]:  # noqa: A002
     silent = 0.0
     while not await request.is_disconnected():
-        found = await run_in_threadpool(lambda: use.jobs.events(id, after=after, limit=500))
+        found = await run_in_threadpool(partial(use.jobs.events, id, after=after, limit=500))
         for event in found:
             after = event.id
             data = orjson.dumps({"at": event.at.isoformat().replace("+00:00", "Z"), **event.data}).decode()

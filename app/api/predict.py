@@ -40,10 +40,11 @@ def router() -> APIRouter:
 
 def _shapes(card: Card) -> tuple[type[BaseModel], type[BaseModel]]:
     title = card.name.title()
+    item: Any = card.item
     request = create_model(
         f"{title}Request",
         __config__=ConfigDict(extra="forbid", allow_inf_nan=False),
-        inputs=(Annotated[list[card.item], Field(min_length=1, description="What to predict on.")], ...),
+        inputs=(Annotated[list[item], Field(min_length=1, description="What to predict on.")], ...),
         model=(Annotated[str | None, Field(max_length=140, description="name, name@alias or name:version.")], None),
         params=(card.params, Field(default_factory=card.params)),
     )

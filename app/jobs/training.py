@@ -119,8 +119,9 @@ def _rows(order: Order) -> dict[Part, list[Any]]:
     with order.rows.open("rb") as file:
         for line in file:
             record = orjson.loads(line)
-            row = shape.model_validate(record["row"])
-            for part in PARTS if record["part"] is None else (record["part"],):
+            named = record["part"]
+            row = shape.model_validate(record["row"] | ({} if named is None else {"split": named}))
+            for part in PARTS if named is None else (named,):
                 rows[part].append(row)
     return rows
 

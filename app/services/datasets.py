@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.blobs import Blobs
+from app.blobs import Blobs, local
 from app.db.engine import Database
 from app.db.repositories.datasets import DatasetRepository
 from app.db.repositories.jobs import JobRepository
@@ -134,6 +134,10 @@ class Datasets:
             for line in file:
                 record = orjson.loads(line)
                 yield record["part"], record["row"]
+
+    def local_rows(self, id_or_name: str, scratch: Path) -> Path:
+        """The canonical rows as a file of this machine."""
+        return local(self._blobs, self._found(id_or_name).blob, scratch)
 
     def delete(self, id_or_name: str) -> None:
         """Forget a data set. Raises `Conflict` while a job needs it."""

@@ -104,7 +104,7 @@ class Jobs:
             jobs, now = JobRepository(session), self.database.now(session)
             if jobs.waiting() >= self.settings.max_jobs:
                 raise Full(f"{self.settings.max_jobs} jobs are waiting already", retry_after=60)
-            dataset = DatasetRepository(session).find(request.dataset)
+            dataset = DatasetRepository(session).get(request.dataset)
             if dataset is None:
                 raise NotFound(f"no data set '{request.dataset}'")
             if dataset.task != request.task:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import IntegrityError
 
-from app.blobs import Blobs
+from app.blobs import Blobs, local
 from app.db.engine import Database
 from app.db.repositories.vectors import VectorRepository
 from app.db.tables import VectorFile
@@ -87,6 +87,10 @@ class VectorFiles:
         if place is None:
             raise NotFound(f"the vectors '{name}' are not on this machine")
         return vectors.read(place)
+
+    def local_file(self, name: str, scratch: Path) -> Path:
+        """The vectors as a file of this machine."""
+        return local(self._blobs, self._found(name).blob, scratch)
 
     def delete(self, name: str) -> None:
         """Forget the vectors of that name; versions that were trained from them keep what they learnt."""

@@ -58,7 +58,8 @@ class JobRepository:
 
     def claimable(self, now: datetime) -> str | None:
         """The id of the next job to run."""
-        return self.session.scalar(self._next(now))
+        found: str | None = self.session.scalar(self._next(now))
+        return found
 
     def next(self, now: datetime) -> Job | None:
         """The next job to run, locked; jobs that another worker is claiming are passed over."""
