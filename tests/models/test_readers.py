@@ -1,0 +1,141 @@
+"""Files as records: good ones come through, bad ones name their line, nothing raises."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models import readers
+from models.readers import Bad
+
+
+def read(tmp_path: Path, data: bytes, media_type: str) -> list:
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    return list(readers.READERS[media_type](path))
+
+
+@pytest.mark.parametrize(
+    ("media_type", "data"),
+    [
+        ("application/x-ndjson", b'\xef\xbb\xbf{"a": "x"}\r\n\r\n{"a": "y"}'),
+        ("application/json", b'\xef\xbb\xbf \n[{"a": "x"},\n\n{"a": "y"}\n]\n'),
+        ("text/csv", b'\xef\xbb\xbfa\r\nx\r\n"y"\r\n'),
+        ("text/tab-separated-values", b"a\nx\n\ny\n"),
+    ],
+)
+def test_marks_blank_lines_and_line_ends_do_not_matter(tmp_path: Path, media_type: str, data: bytes) -> None:
+    found = read(tmp_path, data, media_type)
+    assert [record for _, record in found] == [{"a": "x"}, {"a": "y"}]
+    lines = {"application/x-ndjson": [1, 3], "application/json": [2, 4], "text/csv": [2, 3]}
+    assert [line for line, _ in found] == lines.get(media_type, [2, 4])
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (b'{"a": NaN}', "NaN and infinity are not JSON numbers; a missing value is null"),
+        (b'{"a": -Infinity}', "NaN and infinity are not JSON numbers; a missing value is null"),
+        (b'{"a": 1e999}', "infinity"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "infinity"),
+        (b"[" * 100_000, "depth"),
+        (b'{"a":' * 100_000, "depth"),
+        (b'{"a": 1, "a": 2}', "the key 'a' is given twice"),
+        (b'{"a": {"b": 1, "b": 2}}', "the key 'b' is given twice"),
+        (b'{"a": "\xff"}', "not UTF-8 at byte 8 of the line"),
+        (b'{"a": "\\ud800"}', "surrogate"),
+        (b"[1]", "a JSON object is expected, not a list"),
+        (b"null", "a JSON object is expected, not null"),
+        (b"{'a': 1}", "not JSON at column 2"),
+    ],
+)
+def test_a_hostile_line_is_a_sentence_and_the_next_line_is_read(tmp_path: Path, line: bytes, sentence: str) -> None:
+    bad, good = read(tmp_path, line + b'\n{"a": 1}\n', "application/x-ndjson")
+    assert isinstance(bad, Bad)
+    assert bad.line == 1
+    assert sentence in bad.detail
+    assert good == (2, {"a": 1})
+
+
+def test_a_line_that_is_too_long_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "LONGEST", 64)
+    data = b'{"a": "' + b"x" * 3_000_000 + b'"}\n{"a": 1}\n'
+    assert read(tmp_path, data, "application/x-ndjson") == [Bad(1, "longer than 64 bytes"), (2, {"a": 1})]
+
+
+def test_a_json_list_keeps_what_strings_hold_and_crosses_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "CHUNK", 7)
+    rows = [{"a": 'x}]"[{,\\', "b": [1, {"c": []}]}, {"a": "ü\n"}, {"a": ""}]
+    found = read(tmp_path, json.dumps(rows, indent=1).encode(), "application/json")
+    assert [record for _, record in found] == rows
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{}", b"[", b'[{"a": 1}', b"[1, 2]", b"[{]}", b"[}", b"[]]", b'[{"a":1}}', b'[{"a":1},,{"a":2}]', b"[[]]"],
+)
+def test_a_json_file_that_is_no_list_of_objects_is_a_fault(tmp_path: Path, data: bytes) -> None:
+    found = read(tmp_path, data, "application/json")
+    assert any(isinstance(one, Bad) for one in found)
+
+
+def test_csv_faults_name_the_line(tmp_path: Path) -> None:
+    data = b'a,b\n1,2\n1\n"x\ny",\n\xff,1\n1,2,3\n"unclosed'
+    found = read(tmp_path, data, "text/csv")
+    assert found[:3] == [
+        (2, {"a": "1", "b": "2"}),
+        Bad(3, "1 cells where the header names 2"),
+        (4, {"a": "x\ny", "b": None}),
+    ]
+    assert [one.line for one in found[3:]] == [6, 7, 8]
+
+
+def test_a_column_named_twice_refuses_the_table(tmp_path: Path) -> None:
+    assert read(tmp_path, b"a,a\n1,2\n", "text/csv") == [Bad(1, "the column 'a' is named twice")]
+
+
+def test_quotes_in_tsv_are_characters_unless_they_hold_the_cell(tmp_path: Path) -> None:
+    data = b'a\tb\n"so" he said\t"it ""is"""\n'
+    assert read(tmp_path, data, "text/tab-separated-values") == [(2, {"a": '"so" he said', "b": 'it "is"'})]
+
+
+def test_conll_sentences_end_at_blank_lines(tmp_path: Path) -> None:
+    data = b"-DOCSTART- -X- O O\n\nAnna NNP B-PER\nsleeps VBZ O\n\nalone\nEnd O"
+    assert read(tmp_path, data, "text/plain") == [
+        (3, {"tokens": ["Anna", "sleeps"], "tags": ["B-PER", "O"]}),
+        Bad(6, "'alone' has no tag: a token, a space and a tag are expected"),
+        (7, {"tokens": ["End"], "tags": ["O"]}),
+    ]
+
+
+def test_parquet_rows_are_numbered_and_a_broken_file_is_a_fault(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a", "b"], "values": [[1.0, None], []]}), tmp_path / "good")
+    whole = (tmp_path / "good").read_bytes()
+    assert read(tmp_path, whole, "application/vnd.apache.parquet") == [
+        (1, {"text": "a", "values": [1.0, None]}),
+        (2, {"text": "b", "values": []}),
+    ]
+    for broken in (b"", b"PAR1", whole[:-9], whole[len(whole) // 2 :]):
+        assert isinstance(read(tmp_path, broken, "application/vnd.apache.parquet")[-1], Bad)
+
+
+@given(data=st.binary(max_size=200), media_type=st.sampled_from(sorted(readers.READERS)))
+@settings(max_examples=300, deadline=None)
+def test_no_bytes_make_a_reader_raise(data: bytes, media_type: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    read(tmp_path_factory.getbasetemp(), data, media_type)
+
+
+@given(text=st.text(alphabet='[]{}",:\\ \n1a', max_size=60))
+@settings(max_examples=300, deadline=None)
+def test_a_json_list_reads_as_the_json_module_reads_it(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    found = read(tmp_path_factory.getbasetemp(), text.encode(), "application/json")
+    if not any(isinstance(one, Bad) for one in found):
+        assert [record for _, record in found] == json.loads(
+            text.rstrip().removesuffix("]").rstrip().removesuffix(",") + "]"
+        )
