@@ -365,9 +365,16 @@ def guarded(work: Callable[[], Trained], config: Config) -> Trained:
     """Do the work; running out of memory becomes a `TrainingError` that says what would fit."""
     try:
         return work()
-    except (MemoryError, torch.OutOfMemoryError) as error:
+    except (MemoryError, RuntimeError) as error:
+        if not _memory(error):
+            raise
         raise TrainingError(
             "out-of-memory",
             f"the memory did not hold batches of {config.batch_steps} steps with {config.widths} units",
             f"halve `batch_steps` to {max(1, config.batch_steps // 2)}, or use fewer `hidden` units",
         ) from error
+
+
+def _memory(error: Exception) -> bool:
+    """Whether memory ran out. Torch has a type for it on accelerators, and on the CPU a sentence alone."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)

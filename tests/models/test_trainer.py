@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -228,14 +229,29 @@ def test_threads_are_set_on_purpose() -> None:
     assert torch.get_num_threads() == 1
 
 
-def test_running_out_of_memory_says_what_would_fit() -> None:
-    def work() -> Trained:
-        raise MemoryError
+def _python_memory() -> Trained:
+    raise MemoryError
 
+
+def _torch_memory() -> Trained:
+    torch.empty(1 << 50)
+    raise AssertionError("a machine with petabytes")
+
+
+@pytest.mark.parametrize("work", [_python_memory, _torch_memory])
+def test_running_out_of_memory_says_what_would_fit(work: Callable[[], Trained]) -> None:
     with pytest.raises(TrainingError, match="batches of 64 steps") as caught:
         guarded(work, Config(batch_steps=64))
     assert caught.value.type == "out-of-memory"
     assert "`batch_steps` to 32" in caught.value.remedy
+
+
+def test_another_fault_is_not_called_out_of_memory() -> None:
+    def work() -> Trained:
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        guarded(work, Config())
 
 
 def test_the_answers_come_in_the_order_of_the_examples() -> None:
