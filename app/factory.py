@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -74,7 +74,8 @@ def create_app(services: Services) -> FastAPI:
         await services.loaded.close()
         services.database.close()
 
-    app = FastAPIOffline(title="Cellgate", version=services.version, description=DESCRIPTION, lifespan=lifespan)
+    offline: Callable[..., FastAPI] = FastAPIOffline  # the docs page brings its own assets: no CDN
+    app = offline(title="Cellgate", version=services.version, description=DESCRIPTION, lifespan=lifespan)
     app.state.services = services
     problems.install(app)
     for router in (

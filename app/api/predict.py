@@ -40,15 +40,15 @@ def router() -> APIRouter:
 
 def _shapes(card: Card) -> tuple[type[BaseModel], type[BaseModel]]:
     title = card.name.title()
-    item: Any = card.item
-    request = create_model(
-        f"{title}Request",
-        __config__=ConfigDict(extra="forbid", allow_inf_nan=False),
-        inputs=(Annotated[list[item], Field(min_length=1, description="What to predict on.")], ...),
-        model=(Annotated[str | None, Field(max_length=140, description="name, name@alias or name:version.")], None),
-        params=(card.params, Field(default_factory=card.params)),
-    )
-    response = create_model(f"{title}Response", model=(Answering, ...), outputs=(list[card.output], ...))  # type: ignore[name-defined]
+    asked: dict[str, Any] = {
+        "inputs": (list[card.item], Field(min_length=1, description="What to predict on.")),  # type: ignore[name-defined]
+        "model": (str | None, Field(None, max_length=140, description="name, name@alias or name:version.")),
+        "params": (card.params, Field(default_factory=card.params)),
+    }
+    answered: dict[str, Any] = {"model": (Answering, ...), "outputs": (list[card.output], ...)}  # type: ignore[name-defined]
+    closed = ConfigDict(extra="forbid", allow_inf_nan=False)
+    request: type[BaseModel] = create_model(f"{title}Request", __config__=closed, **asked)
+    response: type[BaseModel] = create_model(f"{title}Response", **answered)
     return request, response
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import calendar
 import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 FREQ = re.compile(r"(\d{0,3})(YE|YS|Y|AS|A|QE|QS|Q|ME|MS|MIN|min|M|W|D|B|H|h|T|S|s)(-[A-Z]{3})?")
@@ -41,7 +41,9 @@ def horizon(freq: str | None) -> int:
 def following(start: datetime, freq: str, *, skip: int, count: int) -> list[str]:
     """The times (RFC 3339) of `count` steps after the first `skip` from `start`. Raises `OverflowError`."""
     many, unit = parse(freq)
-    return [_moved(start, many * index, unit).isoformat() for index in range(skip, skip + count)]
+    first = start.replace(tzinfo=UTC) if start.tzinfo is None else start.astimezone(UTC)
+    moments = (_moved(first, many * index, unit) for index in range(skip, skip + count))
+    return [moment.isoformat().replace("+00:00", "Z") for moment in moments]
 
 
 def _moved(start: datetime, steps: int, unit: str) -> datetime:
