@@ -20,6 +20,10 @@ from models.vocab import counted, subwords, words
 
 BUCKETS = 8_000
 SUBWORDS = 12
+FEW = 64
+"""Training examples at least: fewer rows are read several times an epoch, each time with other words dropped."""
+ENOUGH = 100
+"""Answers that a temperature needs; fewer say more of themselves than of the network."""
 
 
 class SentimentCodec(Codec[Row, "str | TextItem", LabelOutput, State, LabelParams, SentimentConfig]):
@@ -45,7 +49,8 @@ class SentimentCodec(Codec[Row, "str | TextItem", LabelOutput, State, LabelParam
         if part == "train" and row.label not in known:
             return
         arrays["label"] = np.array(known.get(row.label, -1), dtype=np.int64)
-        yield Example(arrays=arrays, length=len(arrays["words"]), answer=row.label)
+        times = -(-FEW // max(1, sum(state.counts))) if part == "train" else 1
+        yield from [Example(arrays=arrays, length=len(arrays["words"]), answer=row.label)] * times
 
     def example(self, item: str | TextItem, params: LabelParams, state: State, config: SentimentConfig) -> Example:
         arrays = _arrays(item if isinstance(item, str) else item.text, state, config)
@@ -69,7 +74,7 @@ class SentimentCodec(Codec[Row, "str | TextItem", LabelOutput, State, LabelParam
         logits = np.concatenate([run("forward", batch.arrays)["logits"] for batch in batches]).astype(np.float64)
         truth = [state.labels.index(a) if a in state.labels else -1 for part in answers for a in part]
         keep = np.flatnonzero(np.array(truth) >= 0)
-        if len(keep) < 20:
+        if len(keep) < ENOUGH:
             return state
         chosen = np.array(truth)[keep]
         grid = np.geomspace(0.25, 8, 61)

@@ -29,7 +29,7 @@ class SentimentConfig(Config):
     hidden: int = Field(96, ge=1, le=2048, description="Units of each layer and direction.")
     bidirectional: bool = Field(True, description="Read each text in both directions.")
     dropout: float = Field(0.5, ge=0.0, lt=1.0, description="Share of activations dropped while learning.")
-    epochs: int = Field(16, ge=1, le=10_000, description="Passes over the training part at most.")
+    epochs: int = Field(6, ge=1, le=10_000, description="Passes over the training part at most.")
     patience: int = Field(4, ge=1, le=10_000, description="Epochs without a better score before stopping.")
     batch_steps: int = Field(1024, ge=1, le=10_000_000, description="Padded tokens in one batch at most.")
     embedding: int = Field(128, ge=1, le=1024, description="Width of a word's vector; that of `vectors` where given.")
