@@ -27,6 +27,8 @@ from models.task import PARTS, AnyCodec, Card, Part
 from models.trainer import Trained, train
 
 CLOSE = 1e-5
+SMALL = {"hidden": 16, "epochs": 25, "patience": 25, "lr": 0.01}
+"""A run of seconds, whatever a task's own defaults are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,7 @@ def learn(name: str, **config: Any) -> Trained:
 def learnt(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Learnt:
     name = request.param
     card, codec, folder = catalog.card(name), catalog.codec(name), tmp_path_factory.mktemp(name)
-    trained = learn(name, hidden=16)
+    trained = learn(name, **SMALL)
     save_file(trained.net.state_dict(), folder / artifact.WEIGHTS)
     examples = [example for part in PARTS for example in trained.examples[part]]
     batches = [codec.collate(examples[i : i + 4]) for i in range(0, min(len(examples), 16), 4)]
@@ -78,7 +80,7 @@ def learnt(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         folder,
         task=name,
         state=trained.state,
-        config=card.config(hidden=16),
+        config=card.config(**SMALL),
         metrics=trained.metrics,
         parameters=trained.parameters,
         code_version="test",
@@ -120,7 +122,7 @@ def test_the_sample_is_learnt(learnt: Learnt) -> None:
 def test_the_loaded_version_answers_as_the_trained_one(learnt: Learnt) -> None:
     card, trained = learnt.card, learnt.trained
     run = TorchRun(trained.net, catalog.network(card.name))
-    fresh = Predictor(learnt.codec, trained.state, card.config(hidden=16), run)
+    fresh = Predictor(learnt.codec, trained.state, card.config(**SMALL), run)
     loaded = predictor.load(learnt.folder)
     loaded.probe()
     assert_close(outputs(loaded, list(card.examples)), outputs(fresh, list(card.examples)))
