@@ -6,6 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from sqlalchemy.orm import Session
 from app.blobs import Blobs
 from app.db.engine import Database
 from app.db.repositories.workers import WorkerRepository
+from app.errors import CellgateError
 from app.jobs.executors import Executor, Message, Order, Running
-from app.jobs.queue import ATTEMPTS, BACK_OFF, Claim, Lost, Queue, worker_lost
+from app.jobs.queue import Claim, Lost, Queue
 from app.services.datasets import Datasets
 from app.services.registry import Registry
 from app.services.vectors import VectorFiles
@@ -87,13 +89,28 @@ class Loop:
         with tempfile.TemporaryDirectory(prefix="cellgate-job-") as scratch:
             running: Running | None = None
             try:
-                running = self.parts.executor.start(self._order(claim, Path(scratch)))
+                order = self._order(claim, Path(scratch))
+                running = self.parts.executor.start(order)
                 self._watch(claim, running)
             except Lost:
                 log.warning("job lost to another worker", job=claim.id)
+            except OperationalError:
+                log.warning("database away: the job waits for its lease to end", job=claim.id)
+            except CellgateError as error:  # what it needs is gone, or what it made is not wanted
+                remedy = "put right what the sentence names, then retry the job"
+                self._fail(claim, {"type": "bad-data", "title": "Bad data", "detail": error.detail, "remedy": remedy})
+            except Exception as error:
+                log.exception("job failed in the worker", job=claim.id)
+                remedy = "this is a fault of the service: look into the worker's log, then retry the job"
+                detail = f"{type(error).__name__} in the worker"
+                self._fail(claim, {"type": "internal", "title": "Internal fault", "detail": detail, "remedy": remedy})
             finally:
                 if running is not None:
                     running.kill()
+
+    def _fail(self, claim: Claim, problem: dict[str, Any]) -> None:
+        with suppress(Lost):
+            self._patiently(lambda: self.queue.fail(claim, problem))
 
     def _order(self, claim: Claim, scratch: Path) -> Order:
         request, folder = claim.request, scratch / "artifact"
@@ -122,11 +139,12 @@ class Loop:
                 deadline = time.monotonic() + GRACE
                 running.stop("the worker is ending")
             if time.monotonic() > deadline:
-                self.queue.hand_back(claim, "the worker ended")
+                self._patiently(lambda: self.queue.hand_back(claim, "the worker ended"))
                 return
             if time.monotonic() - beaten > min(beat, 0.5):
                 beaten = time.monotonic()
                 state = self._patiently(lambda: self.queue.heartbeat(claim))
+                self._patiently(self._look_after)
                 if state in {"cancelling", "pausing"} and not asked:
                     asked = True
                     running.stop(state)
@@ -135,7 +153,7 @@ class Loop:
                     if self._heard(claim, message):
                         return
             except EOFError:
-                self._died(claim)
+                self._patiently(lambda: self.queue.died(claim))
                 return
 
     def _patiently(self, call: Callable[[], Any]) -> Any:
@@ -186,11 +204,3 @@ class Loop:
             }
 
         self._patiently(lambda: self.queue.succeed(claim, finish))
-
-    def _died(self, claim: Claim) -> None:
-        """The child ended without a word: killed, or crashed."""
-        if claim.attempt >= ATTEMPTS:
-            self.queue.fail(claim, worker_lost(claim.attempt))
-            return
-        delay = BACK_OFF * 2 ** (claim.attempt - 1)
-        self.queue.hand_back(claim, "the process that ran the job died", delay=delay, counted=True)

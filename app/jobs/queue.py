@@ -118,11 +118,17 @@ class Queue:
             paused = job.state == "pausing"
             jobs.moved(job, "paused" if paused else "cancelled", "stopped between two batches, as asked", now)
 
-    def hand_back(self, claim: Claim, reason: str, *, delay: float = 0.0, counted: bool = False) -> None:
+    def hand_back(self, claim: Claim, reason: str) -> None:
         """Return the job to the queue; an attempt that the worker ended itself does not count. Raises `Lost`."""
         with self._held(claim) as (_, jobs, job, now):
-            job.attempt -= 0 if counted else 1
-            _again(jobs, job, reason, now, delay)
+            if not _as_asked(jobs, job, reason, now):
+                job.attempt -= 1
+                _again(jobs, job, reason, now, 0.0)
+
+    def died(self, claim: Claim) -> None:
+        """The process that did the work ended without a word. Raises `Lost`."""
+        with self._held(claim) as (_, jobs, job, now):
+            lost(jobs, job, "the process that ran the job died", now)
 
     def reap(self) -> int:
         """Take jobs from workers that are silent; returns how many."""
@@ -133,22 +139,20 @@ class Queue:
             jobs, now = JobRepository(session), self.database.now(session)
             found = jobs.expired(now)
             for job in found:
-                lost(jobs, job, now)
+                lost(jobs, job, f"the worker {job.worker} was lost", now)
             return len(found)
 
 
-def lost(jobs: JobRepository, job: Job, now: datetime) -> None:
+def lost(jobs: JobRepository, job: Job, reason: str, now: datetime) -> None:
     """What becomes of a job whose worker, or whose process, died."""
     job.fence += 1  # whoever held it may still be alive: it can write no more
-    if job.state == "cancelling":
-        jobs.moved(job, "cancelled", "its worker was lost while it was being cancelled", now)
-    elif job.state == "pausing":
-        jobs.moved(job, "paused", "its worker was lost while it was being paused", now)
-    elif job.attempt >= ATTEMPTS:
+    if _as_asked(jobs, job, reason, now):
+        return
+    if job.attempt >= ATTEMPTS:
         job.error = worker_lost(job.attempt)
         jobs.moved(job, "failed", job.error["detail"], now)
     else:
-        _again(jobs, job, f"the worker {job.worker} was lost", now, BACK_OFF * 2 ** (job.attempt - 1))
+        _again(jobs, job, reason, now, BACK_OFF * 2 ** (job.attempt - 1))
 
 
 def worker_lost(attempts: int) -> dict[str, Any]:
@@ -160,6 +164,15 @@ def worker_lost(attempts: int) -> dict[str, Any]:
         "remedy": "look for the kernel's out-of-memory killer in the system's log; "
         "lower `batch_steps` or `hidden`, then retry the job",
     }
+
+
+def _as_asked(jobs: JobRepository, job: Job, reason: str, now: datetime) -> bool:
+    """A job that was to stop has stopped, however it came about; True where that was so."""
+    ends = {"cancelling": "cancelled", "pausing": "paused"}
+    if job.state not in ends:
+        return False
+    jobs.moved(job, ends[job.state], f"{reason} while it was {job.state}", now)
+    return True
 
 
 def _again(jobs: JobRepository, job: Job, reason: str, now: datetime, delay: float) -> None:
