@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from app.api.deps import PageSize, PageToken, require, services
+from app.api.deps import PageSize, PageToken, Use, require
+from app.api.problems import responses
 from app.api.upload import Upload, received
 from app.errors import Flaw, Invalid
+from app.services.answers import Answer
 from app.services.datasets import DatasetView
 from app.services.pages import Page
 from models.readers import READERS, SUFFIXES
@@ -42,64 +47,74 @@ BODY: dict[str, Any] = {
 }
 
 
-@router.post("", status_code=201, openapi_extra=BODY, dependencies=[require("train")])
+@router.post("", status_code=201, response_model=DatasetView, openapi_extra=BODY, responses=responses(408, 409))
 async def post_dataset(
     request: Request,
-    response: Response,
+    use: Use,
+    caller: Annotated[str, require("train")],
     task: Annotated[str, Query(max_length=64, description="The task it is for.", examples=["sentiment"])],
     name: Annotated[str, Query(pattern=NAME, description="Its name.", examples=["reviews"])],
     seed: Annotated[int, Query(ge=0, le=2**31 - 1, description="Seed of the split, where one is made.")] = 0,
-) -> DatasetView:
+    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+) -> Response:
     """Upload a file of rows: the body, or `file` of a multipart form. A bad row refuses it, by line."""
-    known = services(request)
-    with known.datasets.incoming() as folder:
-        upload = await received(request, folder / "upload", limit=known.settings.max_body)
-        view = await run_in_threadpool(
-            known.datasets.create,
-            upload.path,
-            task=task,
-            name=name,
-            media_type=_media_type(upload),
-            bytes=upload.bytes,
-            digest=upload.digest,
-            seed=seed,
-        )
-    response.headers["Location"] = f"/v1/datasets/{view.id}"
-    return view
+    with use.datasets.incoming() as folder:
+        upload = await received(request, folder / "upload", limit=use.settings.max_body)
+        media_type = _media_type(upload)
+
+        def work() -> Answer:
+            view = use.datasets.create(
+                upload.path,
+                task=task,
+                name=name,
+                media_type=media_type,
+                bytes=upload.bytes,
+                digest=upload.digest,
+                seed=seed,
+            )
+            return Answer(status=201, body=view.model_dump(mode="json"), location=f"/v1/datasets/{view.id}")
+
+        asked = hashlib.sha256(repr((task, name, seed, media_type, upload.digest)).encode()).hexdigest()
+        once = partial(use.answers.once, idempotency_key, route="/v1/datasets", owner=caller, digest=asked, work=work)
+        answer: Answer = await run_in_threadpool(once)
+    return JSONResponse(answer.body, status_code=answer.status, headers={"Location": answer.location or ""})
 
 
-@router.get("", dependencies=[require("train")])
+@router.get("", responses=responses(), dependencies=[require("train")])
 def list_datasets(
-    request: Request,
+    use: Use,
     task: Annotated[str | None, Query(max_length=64, description="Those of one task alone.")] = None,
     page_size: PageSize = 50,
     page_token: PageToken = "",
 ) -> Page[DatasetView]:
     """Data sets, newest first."""
-    return services(request).datasets.list(task=task, page_size=page_size, page_token=page_token)
+    found: Page[DatasetView] = use.datasets.list(task=task, page_size=page_size, page_token=page_token)
+    return found
 
 
-@router.get("/{id}", dependencies=[require("train")])
-def get_dataset(request: Request, id: str) -> DatasetView:  # noqa: A002  the wire's own word
+@router.get("/{id}", responses=responses(404), dependencies=[require("train")])
+def get_dataset(use: Use, id: str) -> DatasetView:  # noqa: A002  the wire's own word
     """One data set, by its id, or the newest of a name."""
-    return services(request).datasets.get(id)
+    found: DatasetView = use.datasets.get(id)
+    return found
 
 
-@router.get("/{id}/rows", dependencies=[require("train")])
+@router.get("/{id}/rows", responses=responses(404), dependencies=[require("train")])
 def get_rows(
-    request: Request,
+    use: Use,
     id: str,  # noqa: A002
     page_size: PageSize = 50,
     page_token: PageToken = "",
 ) -> Page[dict[str, Any]]:
     """Its rows in the file's order, each with its `split`."""
-    return services(request).datasets.rows(id, page_size=page_size, page_token=page_token)
+    found: Page[dict[str, Any]] = use.datasets.rows(id, page_size=page_size, page_token=page_token)
+    return found
 
 
-@router.delete("/{id}", status_code=204, dependencies=[require("train")])
-def delete_dataset(request: Request, id: str) -> None:  # noqa: A002
+@router.delete("/{id}", status_code=204, responses=responses(404, 409), dependencies=[require("train")])
+def delete_dataset(use: Use, id: str) -> None:  # noqa: A002
     """Forget a data set; refused while a job needs it."""
-    services(request).datasets.delete(id)
+    use.datasets.delete(id)
 
 
 def _media_type(upload: Upload) -> str:

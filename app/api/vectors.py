@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.api.datasets import NAME
 from app.api.deps import PageSize, PageToken, require, services
+from app.api.problems import responses
 from app.api.upload import received
 from app.services.pages import Page
 from app.services.vectors import VectorView
@@ -28,7 +29,7 @@ BODY: dict[str, Any] = {
 }
 
 
-@router.post("", status_code=201, openapi_extra=BODY, dependencies=[require("train")])
+@router.post("", status_code=201, openapi_extra=BODY, responses=responses(408, 409), dependencies=[require("train")])
 async def post_vectors(
     request: Request,
     response: Response,
@@ -45,19 +46,19 @@ async def post_vectors(
     return view
 
 
-@router.get("", dependencies=[require("train")])
+@router.get("", responses=responses(), dependencies=[require("train")])
 def list_vectors(request: Request, page_size: PageSize = 50, page_token: PageToken = "") -> Page[VectorView]:
     """Word vectors, newest first."""
     return services(request).vectors.list(page_size=page_size, page_token=page_token)
 
 
-@router.get("/{name}", dependencies=[require("train")])
+@router.get("/{name}", responses=responses(404), dependencies=[require("train")])
 def get_vectors(request: Request, name: str) -> VectorView:
     """The word vectors of one name."""
     return services(request).vectors.get(name)
 
 
-@router.delete("/{name}", status_code=204, dependencies=[require("train")])
+@router.delete("/{name}", status_code=204, responses=responses(404), dependencies=[require("train")])
 def delete_vectors(request: Request, name: str) -> None:
     """Forget word vectors."""
     services(request).vectors.delete(name)
