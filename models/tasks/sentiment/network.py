@@ -68,9 +68,10 @@ class SentimentNetwork(Network[State, SentimentConfig]):
             rows = torch.from_numpy(known).nonzero().flatten()
             scale = 0.3 / max(1e-6, float(found[known].std())) if known.any() else 1.0
             net.words.weight.data[rows + SPECIAL] = torch.from_numpy(found)[rows] * scale
+            nn.init.normal_(net.subwords.weight, std=0.01)  # faint, so as not to blur what is given
 
     def parameter_groups(self, net: nn.Module, config: SentimentConfig) -> list[dict[str, Any]]:
-        dear = [net.words.weight] if config.vectors else []
+        dear = [net.words.weight, net.subwords.weight] if config.vectors else []
         others = [parameter for parameter in net.parameters() if all(parameter is not d for d in dear)]
         slow = [{"params": dear, "lr_scale": 0.3, "weight_decay": 0.0}] if dear else []
         return [{"params": others}, *slow]
