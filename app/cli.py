@@ -25,7 +25,10 @@ from app.settings import Settings, WrongSetting
 from models import catalog, devices
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Trains and serves recurrent sequence models over HTTP."
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Trains and serves recurrent sequence models over HTTP.",
 )
 keys_app = typer.Typer(no_args_is_help=True, help="API keys: make, list, revoke.")
 app.add_typer(keys_app, name="keys")

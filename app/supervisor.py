@@ -130,6 +130,8 @@ def serve(settings: Settings) -> int:
     command = [sys.executable, "-m", "app.cli", "worker", "--parent", str(os.getpid())]
     workers = Workers(command, count=bound.workers, environment=environment(bound))
     workers.start()
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises what it caught again, once it has ended
+        signal.signal(number, lambda *_: None)
     try:
         server.run(sockets=[listening])
     finally:
