@@ -1,0 +1,197 @@
+"""The queue on both databases: claimed once, fenced, leased, handed back; by real processes at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+
+from app.db.engine import Database
+from app.db.repositories.jobs import JobRepository
+from app.db.tables import Dataset, Job
+from app.errors import Conflict
+from app.jobs.queue import ATTEMPTS, Claim, Lost, Queue
+from app.services.jobs import Jobs
+from app.settings import Settings
+
+CLAIMER = """
+import sys
+from app.db.engine import Database
+from app.jobs.queue import Queue
+database = Database(sys.argv[1])
+queue = Queue(database, worker=sys.argv[2], lease_seconds=60)
+while claim := queue.claim("cpu"):
+    print(claim.id, flush=True)
+database.close()
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path)
+
+
+def add(database: Database, name: str, *, priority: int = 0) -> None:
+    with database.write() as session:
+        now = database.now(session)
+        if session.get(Dataset, "ds") is None:
+            counted = {"rows": 1, "bytes": 1, "splits": {}, "stats": {}, "warnings": []}
+            session.add(Dataset(id="ds", name="ds", task="sentiment", digest="", blob="", created_at=now, **counted))
+            session.flush()
+        jobs = JobRepository(session)
+        job = Job(
+            id=name,
+            kind="train",
+            task="sentiment",
+            dataset="ds",
+            state="queued",
+            priority=priority,
+            request={"config": {}},
+            progress={},
+            metrics={},
+            attempt=0,
+            fence=0,
+            created_at=now,
+        )
+        jobs.add(job)
+        jobs.moved(job, "queued", "submitted", now)
+
+
+def queue(database: Database, worker: str = "one") -> Queue:
+    return Queue(database, worker=worker, lease_seconds=30)
+
+
+def claimed(database: Database, worker: str = "one") -> Claim:
+    claim = queue(database, worker).claim("cpu")
+    assert claim is not None
+    return claim
+
+
+def state(database: Database, name: str = "job") -> str:
+    with database.read() as session:
+        return session.scalars(select(Job.state).where(Job.id == name)).one()
+
+
+def expire(database: Database) -> None:
+    with database.write() as session:
+        session.execute(update(Job).values(lease_until=database.now(session) - timedelta(seconds=1)))
+
+
+def test_priority_first_then_age(database: Database) -> None:
+    add(database, "old")
+    time.sleep(0.01)
+    add(database, "new")
+    add(database, "urgent", priority=5)
+    assert [claimed(database).id for _ in range(3)] == ["urgent", "old", "new"]
+    assert queue(database).claim("cpu") is None
+
+
+def test_processes_at_once_claim_each_job_once(database_url: str, database: Database) -> None:
+    names = {f"job{i:02}" for i in range(40)}
+    for name in sorted(names):
+        add(database, name)
+    claimers = [
+        subprocess.Popen([sys.executable, "-c", CLAIMER, database_url, f"w{i}"], stdout=subprocess.PIPE, text=True)
+        for i in range(4)
+    ]
+    taken = [line for process in claimers for line in process.communicate(timeout=60)[0].split()]
+    assert sorted(taken) == sorted(names)
+
+
+def test_a_worker_that_lost_its_lease_writes_nothing(database: Database) -> None:
+    add(database, "job")
+    zombie = claimed(database)
+    expire(database)
+    assert queue(database).reap() == 1
+    with database.write() as session:
+        session.execute(update(Job).values(not_before=None))
+    second = claimed(database, "two")
+    assert second.attempt == 2
+    for write in (
+        lambda: queue(database).heartbeat(zombie),
+        lambda: queue(database).tell(zombie, "log", {"level": "info", "text": "late"}),
+        lambda: queue(database).succeed(zombie, lambda _: {}),
+        lambda: queue(database).fail(zombie, {"detail": "late"}),
+        lambda: queue(database).hand_back(zombie, "late"),
+    ):
+        with pytest.raises(Lost):
+            write()
+    queue(database, "two").succeed(second, lambda _: {"ok": True})
+    assert state(database) == "succeeded"
+
+
+def test_a_living_worker_keeps_its_job(database: Database) -> None:
+    add(database, "job")
+    claim = claimed(database)
+    expire(database)
+    assert queue(database).heartbeat(claim) == "running"
+    assert queue(database).reap() == 0
+
+
+def test_a_job_that_no_worker_survives_fails_with_a_remedy(database: Database, settings: Settings) -> None:
+    add(database, "job")
+    for _ in range(ATTEMPTS):
+        with database.write() as session:
+            session.execute(update(Job).values(not_before=None))
+        claimed(database)
+        expire(database)
+        queue(database).reap()
+    job = Jobs(database, settings=settings).get("job")
+    assert job.state == "failed"
+    assert job.error is not None
+    assert job.error["type"] == "worker-lost"
+    assert job.error["remedy"]
+    assert queue(database).claim("cpu") is None
+
+
+def test_steering_follows_the_states(database: Database, settings: Settings) -> None:
+    jobs = Jobs(database, settings=settings)
+    add(database, "job")
+    assert jobs.pause("job").state == "paused"
+    assert queue(database).claim("cpu") is None
+    assert jobs.resume("job").state == "queued"
+    claim = claimed(database)
+    assert jobs.cancel("job").state == "cancelling"
+    assert queue(database).heartbeat(claim) == "cancelling"
+    with pytest.raises(Conflict, match="the job is cancelling"):
+        jobs.pause("job")
+    queue(database).stopped(claim)
+    assert jobs.get("job").state == "cancelled"
+    assert jobs.retry("job").state == "queued"
+    with pytest.raises(Conflict, match="retry needs one that is failed or cancelled"):
+        jobs.retry("job")
+    assert [move.state for move in jobs.get("job").transitions][-3:] == ["cancelling", "cancelled", "queued"]
+
+
+def test_a_cancelled_job_of_a_lost_worker_is_cancelled(database: Database, settings: Settings) -> None:
+    add(database, "job")
+    claimed(database)
+    Jobs(database, settings=settings).cancel("job")
+    expire(database)
+    queue(database).reap()
+    assert state(database) == "cancelled"
+
+
+def test_work_handed_back_does_not_cost_an_attempt(database: Database) -> None:
+    add(database, "job")
+    queue(database).hand_back(claimed(database), "the worker ended")
+    assert claimed(database).attempt == 1
+
+
+def test_what_a_job_says_is_kept_in_order(database: Database, settings: Settings) -> None:
+    jobs = Jobs(database, settings=settings)
+    add(database, "job")
+    claim = claimed(database)
+    for epoch in (1, 2):
+        queue(database).tell(claim, "metrics", {"epoch": epoch, "step": epoch, "values": {"accuracy": epoch / 2}})
+    queue(database).tell(claim, "progress", {"fraction": 0.5})
+    seen = jobs.events("job")
+    assert [event.kind for event in seen] == ["state", "state", "metrics", "metrics", "progress"]
+    assert [event.id for event in jobs.events("job", after=seen[2].id)] == [event.id for event in seen[3:]]
+    assert jobs.get("job").metrics == {"accuracy": 1.0}
+    assert jobs.get("job").progress.fraction == 0.5
