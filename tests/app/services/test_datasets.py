@@ -12,7 +12,7 @@ import pytest
 
 from app.blobs import open_blobs
 from app.db.engine import Database
-from app.db.tables import Job, Table
+from app.db.tables import Job
 from app.errors import Conflict, Invalid, NotFound
 from app.services.datasets import Datasets, DatasetView
 from app.settings import Settings
@@ -23,11 +23,10 @@ ROOT = Path(__file__).parents[3]
 class Shelf:
     """Data sets in a folder, with a shorter way to post text."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, database: Database) -> None:
         settings = Settings(home=home)
-        self.home, self.database = home, Database(settings.database)
-        Table.metadata.create_all(self.database.engine)
-        self.datasets = Datasets(self.database, open_blobs(settings.blob_store), settings)
+        self.home, self.database = home, database
+        self.datasets = Datasets(database, open_blobs(settings.blob_store), settings)
 
     def post(self, data: str | bytes, media_type: str = "application/x-ndjson", **options: object) -> DatasetView:
         path = self.home / "sent"
@@ -43,8 +42,8 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path)
+def shelf(tmp_path: Path, database: Database) -> Shelf:
+    return Shelf(tmp_path, database)
 
 
 def texts(count: int, **more: object) -> str:

@@ -6,17 +6,14 @@ import pytest
 
 from app.blobs import open_blobs
 from app.db.engine import Database
-from app.db.tables import Table
 from app.errors import Conflict, Invalid, NotFound
 from app.services.vectors import VectorFiles, VectorView
 from app.settings import Settings
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> VectorFiles:
+def files(tmp_path: Path, database: Database) -> VectorFiles:
     settings = Settings(home=tmp_path)
-    database = Database(settings.database)
-    Table.metadata.create_all(database.engine)
     return VectorFiles(database, open_blobs(settings.blob_store), settings)
 
 
