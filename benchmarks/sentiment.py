@@ -34,7 +34,7 @@ def rows(data: Path) -> dict[str, list]:
 
 
 def linear(parts: dict[str, list]) -> float:
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\S+")  # signs count
     model = LogisticRegression(C=10, max_iter=1000)
     model.fit(vectorizer.fit_transform(r.text for r in parts["train"]), [r.label for r in parts["train"]])
     return model.score(vectorizer.transform(r.text for r in parts["test"]), [r.label for r in parts["test"]])
