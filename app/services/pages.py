@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -38,8 +38,10 @@ def decode(token: str) -> Cursor | None:
     try:
         text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
         moment, _, last = text.partition("|")
-        return datetime.fromisoformat(moment), last
-    except (ValueError, binascii.Error):
+        if not last.isprintable():
+            raise ValueError("no id")
+        return datetime.fromisoformat(moment).astimezone(UTC), last
+    except (ValueError, OverflowError, binascii.Error):
         flaw = Flaw(detail="not a token that this service gave", pointer="/page_token")
         raise Invalid("the page_token is not one that this service gave", errors=[flaw]) from None
 
