@@ -18,6 +18,7 @@ import torch
 
 from app.db.engine import Database
 from app.db.migrate import upgrade
+from app.settings import Settings
 from tests.postgres import cluster
 
 torch.set_num_threads(1)
@@ -75,6 +76,12 @@ def database(database_url: str) -> Iterator[Database]:
     opened = Database(database_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings with a home of the test's own."""
+    return Settings(home=tmp_path, device="cpu", poll_seconds=0.05, log_format="json", log_level="warning")
 
 
 def _create(postgres: Callable[[str], str], name: str, template: str = "template1") -> str:

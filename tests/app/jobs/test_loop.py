@@ -1,0 +1,141 @@
+"""A worker process and its child, for real: trained, cancelled, killed, ended. Knows processes and the services."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from app.blobs import open_blobs
+from app.db.engine import Database
+from app.db.repositories.models import ModelRepository
+from app.db.tables import Model
+from app.services.datasets import Datasets
+from app.services.jobs import Jobs, JobView, TrainRequest
+from app.services.registry import Reference, Registry
+from app.settings import Settings
+
+SAMPLE = Path(__file__).parents[3] / "models/tasks/sentiment/sample.jsonl"
+LONG = {"epochs": 1000, "patience": 1000, "hidden": 32}
+SHORT = {"epochs": 2, "hidden": 8}
+
+
+@contextmanager
+def worker(settings: Settings, url: str) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CELLGATE_")} | {
+        "CELLGATE_HOME": str(settings.home),
+        "CELLGATE_DATABASE_URL": url,
+        "CELLGATE_POLL_SECONDS": "0.05",
+        "CELLGATE_DEVICE": "cpu",
+        "CELLGATE_LOG_LEVEL": "warning",
+    }
+    process = subprocess.Popen([sys.executable, "-m", "app.worker"], env=environment)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+@pytest.fixture
+def jobs(settings: Settings, database: Database) -> Jobs:
+    blobs = open_blobs(settings.blob_store)
+    datasets = Datasets(database, blobs, settings)
+    size = SAMPLE.stat().st_size
+    datasets.create(
+        SAMPLE, task="sentiment", name="reviews", media_type="application/x-ndjson", bytes=size, digest="0" * 64
+    )
+    return Jobs(database, settings=settings)
+
+
+def submit(jobs: Jobs, config: dict[str, Any], model: str = "reviews") -> str:
+    return jobs.submit(TrainRequest(task="sentiment", dataset="reviews", model=model, config=config)).id
+
+
+def until(jobs: Jobs, job: str, true: Callable[[JobView], object], seconds: float = 60.0) -> JobView:
+    end = time.monotonic() + seconds
+    while True:
+        view = jobs.get(job)
+        if true(view):
+            return view
+        assert time.monotonic() < end, f"still {view.state}: {view.transitions}, {view.error}"
+        time.sleep(0.02)
+
+
+def learning(view: JobView) -> bool:
+    assert view.error is None
+    return "train_loss" in view.metrics
+
+
+def child_of(process: subprocess.Popen[bytes]) -> psutil.Process:
+    """The process that trains: the server's, which is the worker's."""
+    (found,) = (grandchild for child in psutil.Process(process.pid).children() for grandchild in child.children())
+    return found
+
+
+def test_a_job_trains_a_model_and_a_killed_child_is_begun_again(
+    jobs: Jobs, settings: Settings, database: Database, database_url: str
+) -> None:
+    with worker(settings, database_url) as process:
+        until(jobs, submit(jobs, SHORT, "first"), lambda view: view.state == "succeeded")
+        job = submit(jobs, LONG)
+        started = time.monotonic()
+        until(jobs, job, lambda view: view.state == "running")
+        assert time.monotonic() - started < 1.0
+        until(jobs, job, learning)
+        child_of(process).send_signal(signal.SIGKILL)
+        view = until(jobs, job, lambda view: view.attempt == 2)
+        assert "the process that ran the job died" in [move.reason for move in view.transitions]
+        assert jobs.cancel(job).state == "cancelling"
+        assert until(jobs, job, lambda view: view.state == "cancelled").ended_at is not None
+        assert process.poll() is None
+    version = Registry(database, open_blobs(settings.blob_store), settings).resolve(Reference.parse("first"))
+    assert version.version == 1
+    assert version.aliases == ["production"]
+
+
+def test_a_worker_that_is_told_to_end_hands_its_job_back_and_leaves_no_process(
+    jobs: Jobs, settings: Settings, database_url: str
+) -> None:
+    job = submit(jobs, LONG)
+    with worker(settings, database_url) as process:
+        until(jobs, job, learning)
+        child, started = child_of(process), time.monotonic()
+        process.terminate()
+        assert process.wait(10) == 0
+        assert time.monotonic() - started < 10
+        view = jobs.get(job)
+        assert (view.state, view.attempt) == ("queued", 0)
+        child.wait(5)
+
+
+def test_a_training_dies_with_its_worker(jobs: Jobs, settings: Settings, database_url: str) -> None:
+    job = submit(jobs, LONG)
+    with worker(settings, database_url) as process:
+        until(jobs, job, learning)
+        child = child_of(process)
+        process.kill()
+        child.wait(10)
+
+
+def test_a_job_whose_model_was_taken_by_another_task_fails_and_the_worker_lives(
+    jobs: Jobs, settings: Settings, database: Database, database_url: str
+) -> None:
+    job = submit(jobs, SHORT | {"lr": 1e-3})
+    with database.write() as session:
+        ModelRepository(session).add(Model(name="reviews", task="forecasting", created_at=database.now(session)))
+    with worker(settings, database_url) as process:
+        view = until(jobs, job, lambda view: view.state == "failed")
+        assert view.error is not None
+        assert view.error["type"] == "bad-data"
+        assert "forecasting" in view.error["detail"]
+        assert process.poll() is None
