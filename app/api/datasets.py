@@ -53,7 +53,9 @@ async def post_dataset(
     use: Use,
     caller: Annotated[str, require("train")],
     task: Annotated[str, Query(max_length=64, description="The task it is for.", examples=["sentiment"])],
-    name: Annotated[str, Query(pattern=NAME, description="Its name.", examples=["reviews"])],
+    name: Annotated[
+        str | None, Query(pattern=NAME, description="Its name; default: its id.", examples=["reviews"])
+    ] = None,
     seed: Annotated[int, Query(ge=0, le=2**31 - 1, description="Seed of the split, where one is made.")] = 0,
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:

@@ -68,15 +68,19 @@ class Datasets:
         path: Path,
         *,
         task: str,
-        name: str,
+        name: str | None,
         media_type: str,
         bytes: int,  # noqa: A002  the wire's own word
         digest: str,
         seed: int = 0,
     ) -> DatasetView:
-        """Validate a file and keep its rows. Raises `Invalid` with the faults by line; then nothing is kept."""
+        """Validate a file and keep its rows. Without a name it is called by its id.
+
+        Raises `Invalid` with the faults by line; then nothing is kept.
+        """
         card = catalog.card(_known_task(task))
-        check_name(name)
+        id = f"ds_{secrets.token_hex(8)}"  # noqa: A001
+        check_name(id if name is None else name)
         with self.incoming() as folder:
             rows = folder / "rows.jsonl"
             taken = take(path, rows, card, media_type, seed=seed)
@@ -84,8 +88,8 @@ class Datasets:
                 repository = DatasetRepository(session)
                 repository.lock()
                 dataset = Dataset(
-                    id=f"ds_{secrets.token_hex(8)}",
-                    name=name,
+                    id=id,
+                    name=id if name is None else name,
                     task=task,
                     rows=taken.rows,
                     splits=taken.splits,

@@ -103,8 +103,13 @@ def test_a_key_makes_the_same_upload_once(client: httpx.Client) -> None:
     assert client.post(HERE, content=GOOD * 2, headers=once).status_code == 422
 
 
+def test_a_data_set_without_a_name_is_called_by_its_id(client: httpx.Client) -> None:
+    view = client.post("/v1/datasets?task=sentiment", content=GOOD, headers=JSONL).json()
+    assert view["name"] == view["id"]
+
+
 def test_wrong_queries_are_refused(client: httpx.Client) -> None:
-    wrong = ("task=poetry&name=a", "task=sentiment", "task=sentiment&name=A", "task=sentiment&name=a&seed=-1")
+    wrong = ("task=poetry&name=a", "name=a", "task=sentiment&name=A", "task=sentiment&name=a&seed=-1")
     for query in (*wrong, "task=sentiment&name=a&surprise=1"):
         assert client.post(f"/v1/datasets?{query}", content=GOOD, headers=JSONL).status_code == 422
     for token in ("x", "%00", "MjAyNg"):
