@@ -32,7 +32,7 @@ ENV PATH=/opt/cellgate/bin:$PATH \
     CELLGATE_HOME=/var/lib/cellgate \
     CELLGATE_HOST=0.0.0.0
 WORKDIR /var/lib/cellgate
-USER cellgate
+USER 10001:10001
 VOLUME /var/lib/cellgate
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
