@@ -16,7 +16,7 @@ from rich.table import Table
 
 from app import settings as configuration
 from app import supervisor, worker
-from app.client import Client, Problem, follow
+from app.client import Client, Problem, follow, name_for
 from app.db.engine import Database
 from app.db.migrate import is_current, upgrade
 from app.errors import CellgateError
@@ -133,7 +133,7 @@ def train(  # noqa: PLR0917 - each is an option of the command
     with Client(url, key) as client:
         try:
             if Path(dataset).is_file():
-                made = client.upload(Path(dataset), task=task)
+                made = client.upload(Path(dataset), task=task, name=name_for(Path(dataset)))
                 console.print(f"data set {made['id']}: {made['rows']} rows, {json.dumps(made['splits'])}")
                 dataset = made["id"]
             job = client.train(task=task, dataset=dataset, model=model, config=options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -40,14 +41,18 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def upload(self, path: Path, *, task: str) -> Any:
+    def upload(self, path: Path, *, task: str, name: str) -> Any:
         """Stream a file into a new data set."""
         media = MEDIA.get(path.suffix.lower())
         if media is None:
             raise Problem(f"'{path.name}': the ending must be one of {', '.join(MEDIA)}")
         with path.open("rb") as file:
             return self._send(
-                "POST", "/v1/datasets", params={"task": task}, content=file, headers={"Content-Type": media}
+                "POST",
+                "/v1/datasets",
+                params={"task": task, "name": name},
+                content=file,
+                headers={"Content-Type": media},
             )
 
     def train(self, *, task: str, dataset: str, model: str, config: dict[str, Any]) -> Any:
@@ -80,6 +85,12 @@ class Client:
             for flaw in body.get("errors", [])
         ]
         raise Problem(f"{answer.status_code} {body.get('detail') or body.get('title')}{''.join(flaws)}")
+
+
+def name_for(path: Path) -> str:
+    """A data set's name for a file, with the time, so that a file may be uploaded again."""
+    stem = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")[:40] or "data"
+    return f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def follow(client: Client, id: str, console: Console) -> Any:  # noqa: A002
