@@ -117,17 +117,20 @@ class Middleware:
 
         async def noticed(message: Message) -> None:
             nonlocal begun
+            if seen > limit and not begun:
+                return  # whatever the app makes of a body that was cut, it was too large
             begun = True
             await send(message)
 
         try:
             await self.app(scope, bounded, noticed)
         except _TooLarge:
-            if not begun:
-                await refused(scope, receive, send)
+            pass
         except TimeoutError:
             if not begun:
                 await problem(request, 408, "the body did not arrive in time")(scope, receive, send)
+        if seen > limit and not begun:
+            await refused(scope, receive, send)
 
     def _noted(self, request: Request, scope: Scope, status: int, seconds: float, request_id: str) -> None:
         route = getattr(scope.get("route"), "path", "unknown")

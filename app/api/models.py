@@ -85,12 +85,12 @@ async def import_(
     promote: Literal["if_better", "always", "never"] = "never",
 ) -> VersionView:
     """Register the zip of a version made elsewhere; refused unless its digests, format and card fit."""
-    with tempfile.NamedTemporaryFile(suffix=".zip", prefix="cellgate-import-") as file:
-        async for chunk in request.stream():
-            await run_in_threadpool(file.write, chunk)
-        await run_in_threadpool(file.flush)
+    with tempfile.TemporaryDirectory(prefix="cellgate-import-") as folder:
+        path = Path(folder) / "artifact.zip"
+        with path.open("wb") as file:
+            async for chunk in request.stream():
+                await run_in_threadpool(file.write, chunk)
         work = use.registry.import_
-        path = Path(file.name)
         found: VersionView = await run_in_threadpool(lambda: work(path, model=name, promote=promote, by=_who(caller)))
     return found
 

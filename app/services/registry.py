@@ -172,7 +172,13 @@ class Registry:
 
     def import_(self, archive: Path, *, model: str, promote: str, by: str) -> VersionView:
         """Register an artifact that was made elsewhere. Raises `Invalid`, `Conflict`."""
-        return self.register(self.store(archive), model=_name(model), promote=promote, by=by)
+        name = _name(model)
+        stored = self.store(archive)
+        try:
+            return self.register(stored, model=name, promote=promote, by=by)
+        except Conflict:
+            self._forget(stored.blob)
+            raise
 
     # looking
 
@@ -287,9 +293,13 @@ class Registry:
                 raise Conflict(f"'{pointing[0]}' points at version {number}; move it first")
             blob = version.blob
             rows.delete_version(name, number)
-            session.flush()
-            unused = not rows.blob_used(blob)
-        if unused:
+        self._forget(blob)
+
+    def _forget(self, blob: str) -> None:
+        """Delete a blob that no version has."""
+        with self.database.read() as session:
+            used = ModelRepository(session).blob_used(blob)
+        if not used:
             self.blobs.delete(blob)
 
 
@@ -323,20 +333,27 @@ def _before(rows: ModelRepository, name: str, alias: str, current: int) -> int |
 
 
 def _promotion(rows: ModelRepository, version: Version, promote: str) -> str | None:
-    """Why a new version goes to production; None if it does not."""
+    """Why a new version goes to production; None if it does not.
+
+    Scores compare only where both are of the same data.
+    """
     live = rows.alias(version.model, PRODUCTION)
     if live is None:
         return "the first version"
     if promote == "always":
         return "promote: always"
     current = rows.version(version.model, live.version)
-    if promote == "never" or current is None:
+    if promote == "never" or current is None or _data(version) != _data(current):
         return None
     card = catalog.card(version.task)
     new, old = version.metrics.get(card.metric), current.metrics.get(card.metric)
     if new is None or old is None or not (new > old if card.higher_is_better else new < old):
         return None
     return f"{card.metric} {new:.4g} is better than {old:.4g} of version {current.version}"
+
+
+def _data(version: Version) -> object:
+    return (version.dataset or {}).get("digest")
 
 
 def _model(rows: ModelRepository, model: Model) -> ModelView:

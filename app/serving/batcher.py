@@ -95,7 +95,11 @@ class Batcher:
         self._waiting.extend(items)
         self._start()
         try:
-            return [await item.future for item in items]
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return [await item.future for item in items]
+        except TimeoutError:
+            self.stats.late += 1
+            raise _late() from None
         finally:
             for item in items:
                 item.future.cancel()
@@ -131,25 +135,14 @@ class Batcher:
         if item.future.done():
             return False
         if now > item.deadline:
-            self.stats.late += 1
-            item.future.set_exception(Late("the deadline passed before the request's turn", retry_after=1.0))
+            _fail(item, _late())
             return False
         return True
 
     async def _run(self, batch: list[_Item]) -> None:
         began = time.monotonic()
         try:
-            loop = asyncio.get_running_loop()
-            examples = [item.example for item in batch]
-            outputs = await loop.run_in_executor(self.pool, self.model.answer, examples, batch[0].params)
-            for item, output in zip(batch, outputs, strict=True):
-                if not item.future.done():
-                    item.future.set_result(output)
-        except Exception as error:
-            for item in batch:
-                if not item.future.done():
-                    item.future.set_exception(error)
-                    item.future.exception()  # seen: a caller who left must not leave a warning behind
+            await self._answer(batch)
         finally:
             spent = time.monotonic() - began
             self.stats.batches += 1
@@ -159,7 +152,34 @@ class Batcher:
             self._idle += 1
             self._start()
 
+    async def _answer(self, batch: list[_Item]) -> None:
+        """Answer a batch; when that fails, each alone: what is wrong with one is no fault of its company."""
+        loop = asyncio.get_running_loop()
+        try:
+            examples = [item.example for item in batch]
+            outputs = await loop.run_in_executor(self.pool, self.model.answer, examples, batch[0].params)
+            for item, output in zip(batch, outputs, strict=True):
+                if not item.future.done():
+                    item.future.set_result(output)
+        except Exception as error:
+            if len(batch) == 1:
+                _fail(batch[0], error)
+                return
+            for item in batch:
+                if not item.future.done():
+                    await self._answer([item])
+
     async def drain(self) -> None:
         """Wait until everything that was submitted is answered."""
         while self.busy:
             await asyncio.sleep(0.005)
+
+
+def _late() -> Late:
+    return Late("the deadline passed before the answer was there", retry_after=1.0)
+
+
+def _fail(item: _Item, error: Exception) -> None:
+    if not item.future.done():
+        item.future.set_exception(error)
+        item.future.exception()  # seen: a caller who left must not leave a warning behind

@@ -45,8 +45,14 @@ def _prepared(served: Served, inputs: Sequence[Any], params: Params) -> list[Exa
             examples.append(served.predictor.prepare(item, params))
         except Fault as fault:
             place = ("params",) if fault.of == "params" else ("inputs", index)
-            pointer = "".join(f"/{part}" for part in (*place, *fault.at))
-            flaws.append(Flaw(detail=fault.detail, pointer=pointer))
+            flaw = Flaw(detail=fault.detail, pointer="".join(f"/{_step(part)}" for part in (*place, *fault.at)))
+            if flaw not in flaws[-1:]:  # wrong params are wrong for every input, and said once
+                flaws.append(flaw)
     if flaws:
         raise Invalid("the inputs cannot be used", errors=flaws[:20], faults=len(flaws))
     return examples
+
+
+def _step(part: str | int) -> str:
+    """One step of a JSON pointer."""
+    return str(part).replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,66 @@
+"""A service in one process with tiny models in it, for the tests of serving and of the API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+from starlette.testclient import TestClient
+
+from app import log
+from app.db import migrate
+from app.factory import Services, create_app
+from app.jobs.executors import Message, Order
+from app.jobs.training import run
+from app.main import build
+from app.settings import Settings
+from models import catalog
+
+SMALL = {"sentiment": {"hidden": 8, "embedding": 8}, "forecasting": {"hidden": 8, "windows": 200}}
+
+
+def trained(task: str, folder: Path, *, seed: int = 0) -> Path:
+    """The zip of a version that the training code made from the task's sample."""
+    made = folder / f"{task}-{seed}"
+    made.mkdir(parents=True)
+    sample = Path(catalog.__file__).parent / "tasks" / task / "sample.jsonl"
+    rows = folder / f"{task}-{seed}.rows"
+    with sample.open("rb") as source, rows.open("wb") as sink:
+        for line in source:
+            row = orjson.loads(line)
+            sink.write(orjson.dumps({"part": row.pop("split", None), "row": row}) + b"\n")
+    config = catalog.card(task).config.model_validate({"epochs": 1, "seed": seed, **SMALL[task]})
+    order = Order(
+        job=f"job_{task}{seed}",
+        task=task,
+        config=config.model_dump(mode="json"),
+        rows=rows,
+        vectors=None,
+        folder=made,
+        dataset={"id": "ds_sample", "digest": "0" * 64},
+        threads=1,
+        device="cpu",
+        max_seconds=None,
+    )
+    messages: list[Message] = []
+    run(order, messages.append, lambda: None)
+    assert messages[-1][0] == "done", messages[-1]
+    return made.with_suffix(".zip")
+
+
+def services(home: Path, **changed: object) -> Services:
+    """The services of a fresh home."""
+    home.mkdir(parents=True, exist_ok=True)
+    made = build(Settings(home=home, port=0, **changed))  # type: ignore[arg-type]
+    log.configure(made.settings)
+    migrate.upgrade(made.database)
+    return made
+
+
+@contextmanager
+def client(made: Services) -> Iterator[TestClient]:
+    """A client of the whole application, started and stopped."""
+    with TestClient(create_app(made), raise_server_exceptions=False) as opened:
+        yield opened
