@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,11 @@ class Services:
     def checks(self) -> dict[str, str]:
         """What readiness rests on, each "ok" or a reason."""
         found = {}
-        for name, check in {"database": self.registry.pointers, "blobs": lambda: self.blobs.exists("0" * 64)}.items():
+        asked: dict[str, Callable[[], object]] = {
+            "database": self.registry.pointers,
+            "blobs": partial(self.blobs.exists, "0" * 64),
+        }
+        for name, check in asked.items():
             try:
                 check()
                 found[name] = "ok"
