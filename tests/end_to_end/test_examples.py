@@ -1,0 +1,63 @@
+"""The examples run against a real service, with small settings. Knows scripts and what they print."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.service import ROOT, Service, running
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with running(tmp_path_factory.mktemp("home")) as found:
+        yield found
+
+
+@pytest.fixture
+def run(service: Service) -> Callable[..., str]:
+    def run(script: str, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "examples" / script), *arguments],
+            env={**os.environ, "CELLGATE_URL": service.url},
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_stacked_layers_read_scalars_of_any_length(run: Callable[..., str]) -> None:
+    said = run("01_stacked_scalars.py")
+    found = [float(number) for number in re.findall(r"next (-?[\d.]+)", said)]
+    assert found == pytest.approx([40, 13, 20], rel=0.1)
+
+
+def test_the_written_out_forward_pass_gives_the_served_answer(run: Callable[..., str]) -> None:
+    said = run("03_forward_pass.py", "--epochs", "2")
+    assert len(re.findall(r"^step \d:(?: +[+-]0\.\d{4}){4}$", said, re.MULTILINE)) == 10
+    served, written = re.findall(r"^(?:served|written out) +(.+)$", said, re.MULTILINE)
+    assert [float(x) for x in served.split()] == pytest.approx([float(x) for x in written.split()], rel=1e-4)
+
+
+def test_a_noisy_sine_is_forecast_better_than_by_its_last_value(run: Callable[..., str], tmp_path: Path) -> None:
+    said = run("06_noisy_sine.py", "--epochs", "8", "--picture", str(tmp_path / "sine.svg"))
+    found = re.search(r"error ([\d.]+); of the last value ([\d.]+);", said)
+    assert found
+    assert float(found[1]) < 0.9 * float(found[2])
+    assert (tmp_path / "sine.svg").read_text(encoding="utf-8").count("<polyline") == 2
+
+
+def test_four_sentences_teach_two_labels(run: Callable[..., str]) -> None:
+    said = run("07_sentiment.py")
+    assert re.search(r"'I loved this movie!': (positive|negative) \(\d+%\)", said)
