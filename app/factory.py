@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Trains and serves recurrent sequence models.
 
-1. `POST /v1/datasets` a file, 2. `POST /v1/jobs` a training, 3. watch `/v1/jobs/{id}/events`,
-4. call the task's own route."""
+1. `POST /v1/datasets` a file
+2. `POST /v1/jobs` a training
+3. watch `GET /v1/jobs/{id}/events`
+4. call the task's own route"""
 
 
 @dataclass(frozen=True, kw_only=True)
