@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from models import catalog
@@ -48,11 +48,11 @@ class Manifest(BaseModel):
     task: str
     config: dict[str, Any]
     metrics: dict[str, float]
-    parameters: int
-    code_version: str
+    parameters: int = Field(ge=0, lt=2**63)
+    code_version: str = Field(max_length=255)
     created_at: str
     dataset: dict[str, Any] | None
-    job: str | None
+    job: str | None = Field(max_length=255)
     schemas: dict[str, Any]
     files: dict[str, str]
     """name -> SHA-256 of every other file."""
@@ -154,6 +154,8 @@ def _manifest(folder: Path) -> Manifest:
         raise ArtifactError(f"'{CARD}' is larger than {LARGEST_CARD} bytes")
     try:
         found = json.loads(text)
+        if b"\\u0000" in json.dumps(found, allow_nan=False, ensure_ascii=False).encode():
+            raise ArtifactError(f"'{CARD}' holds a NUL character")
         if isinstance(found, dict) and isinstance(found.get("format"), int) and found["format"] > FORMAT:
             raise ArtifactError(f"format {found['format']} is newer than this service reads ({FORMAT}); update it")
         return Manifest.model_validate(found)

@@ -122,9 +122,10 @@ def version(name: str, version: Number, use: Use) -> VersionView:
 @router.delete(
     "/{name}/versions/{version}", status_code=204, responses=responses(404, 409), dependencies=[require("admin")]
 )
-def delete(name: str, version: Number, use: Use) -> None:
+async def delete(name: str, version: Number, use: Use) -> None:
     """Remove a version that no alias points at."""
-    use.registry.delete(name, version)
+    await run_in_threadpool(use.registry.delete, name, version)
+    use.loaded.forget(name, version)
 
 
 @router.get(
@@ -146,6 +147,18 @@ def artifact(name: str, version: Number, use: Use, if_none_match: Annotated[str 
         "Content-Disposition": f'attachment; filename="{name}-{version}.zip"',
     }
     return StreamingResponse(_chunks(file), media_type="application/zip", headers=headers)
+
+
+@router.get(
+    "/{name}/versions/{version}/export",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {}}}, **responses(404, 409)},
+    dependencies=[require("admin")],
+)
+def export(name: str, version: Number, use: Use, format: Literal["onnx"] = "onnx") -> Response:  # noqa: A002
+    """The network alone, for another runtime; 409 where it has no exact form there."""
+    headers = {"Content-Disposition": f'attachment; filename="{name}-{version}.onnx"'}
+    return Response(use.registry.onnx(name, version), media_type="application/octet-stream", headers=headers)
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
 from app.api.deps import Use, require
 from app.api.problems import responses
@@ -76,7 +77,8 @@ def task(task: str) -> TaskView:
 
 
 @router.put("/{task}/default", responses=responses(404, 409), dependencies=[require("admin")])
-def set_default(task: str, body: Default, use: Use) -> ModelView:
+async def set_default(task: str, body: Default, use: Use) -> ModelView:
     """Choose the model that answers when a request names none."""
-    found: ModelView = use.registry.set_default(task, body.model)
+    found: ModelView = await run_in_threadpool(use.registry.set_default, task, body.model)
+    await use.loaded.refresh()
     return found

@@ -159,6 +159,8 @@ class Model(Table):
 
     name: Mapped[str] = mapped_column(primary_key=True)
     task: Mapped[str] = mapped_column(index=True)
+    made: Mapped[int] = mapped_column(server_default="0")
+    """Versions ever made: the number of one that was deleted never comes back."""
     created_at: Mapped[datetime]
 
 

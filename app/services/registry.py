@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import zipfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -148,7 +149,7 @@ class Registry:
             manifest = manifest.model_copy(update={"job": None})  # an import of what stands here already
         version = Version(
             model=model,
-            version=rows.next_version(model),
+            version=rows.next_version(found),
             task=manifest.task,
             config=manifest.config,
             metrics=manifest.metrics,
@@ -243,6 +244,14 @@ class Registry:
         """A version and its zip, open for reading. Raises `NotFound`."""
         view = self.version(name, number)
         return view, self.blobs.open(view.digest)
+
+    def onnx(self, name: str, number: int) -> bytes:
+        """The network of a version alone, as ONNX. Raises `NotFound`, `Conflict`."""
+        _, file = self.open(name, number)
+        with file, zipfile.ZipFile(file) as archive:
+            if "net.onnx" not in archive.namelist():
+                raise Conflict(f"version {number} of '{name}' has no exact ONNX form; download its artifact instead")
+            return archive.read("net.onnx")
 
     # moving
 

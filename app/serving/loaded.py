@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import shutil
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +27,17 @@ from app.services.registry import Pointers, Reference, Registry, VersionView
 from app.serving.batcher import Batcher
 from app.settings import Settings
 from models import artifact, devices, predictor
+from models.artifact import ArtifactError
 from models.predictor import Predictor
 
 log = structlog.get_logger("cellgate.serving")
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at the aliases."""
+RETRY_AFTER = 10.0
+"""Seconds until a version that could not be loaded is tried again."""
+IDLE = 60.0
+"""Seconds without a caller after which a version that no alias points at leaves memory."""
 KEPT = 16
 """Versions in memory at most; the least recently used goes first."""
 T = TypeVar("T")
@@ -48,6 +54,8 @@ class Served:
     loaded_at: float
     used: int = 0
     """Callers between `get` and their answer."""
+    used_at: float = 0.0
+    """When the last of them came, on `time.monotonic`."""
 
 
 class Loaded:
@@ -58,12 +66,15 @@ class Loaded:
         self.cache = settings.home.resolve() / "cache"
         self._served: OrderedDict[tuple[str, int], Served] = OrderedDict()
         self._loading: dict[tuple[str, int], asyncio.Task[Served]] = {}
-        self._failures: dict[tuple[str, int], str] = {}
+        self._failures: dict[tuple[str, int], tuple[str, float]] = {}
+        """Why a version could not be loaded, and when that was on `time.monotonic`."""
         self._pointers = Pointers(aliases={}, defaults={})
         self._live: dict[tuple[str, str], int] = {}
         """Where each alias answers from: what it points at, once that is loaded."""
         self._forward = ThreadPoolExecutor(settings.streams, thread_name_prefix="forward")
         self._chores = ThreadPoolExecutor(2, thread_name_prefix="load")
+        self._looking = asyncio.Lock()
+        self._looks = 0
         self._watching: asyncio.Task[None] | None = None
         self._retiring: set[asyncio.Task[None]] = set()
 
@@ -97,6 +108,7 @@ class Loaded:
             raise Conflict(f"the model '{wanted.name}' is for {served.version.task}, not {task}")
         self._served.move_to_end(key)
         served.used += 1
+        served.used_at = time.monotonic()
         return served
 
     @staticmethod
@@ -117,12 +129,20 @@ class Loaded:
             raise Conflict(f"'{reference}' is not loaded")
         self._retire(served)
 
+    def forget(self, name: str, version: int) -> None:
+        """Take a deleted version out of memory."""
+        served = self._served.pop((name, version), None)
+        if served is not None:
+            self._retire(served)
+
     async def stats(self, reference: str) -> dict[str, Any]:
         """What a version has done since it was loaded."""
         key = await self._key(Reference.parse(reference))
         served = self._served.get(key)
         if served is None:
-            return {"model": key[0], "version": key[1], "loaded": False, "failure": self._failures.get(key)}
+            await self._ask(lambda: self.registry.version(*key))  # says what is missing
+            failure = self._failures[key][0] if key in self._failures else None
+            return {"model": key[0], "version": key[1], "loaded": False, "failure": failure}
         stats = served.batcher.stats
         return {
             "model": key[0],
@@ -145,14 +165,23 @@ class Loaded:
     # aliases
 
     async def refresh(self) -> None:
-        """Look where the aliases point now."""
-        self._pointers = await self._off(self.registry.pointers)
+        """Look where the aliases point now. A look that began after the call answers every caller that waits."""
+        wanted = self._looks + 1
+        async with self._looking:
+            if self._looks < wanted:
+                self._looks += 1
+                await self._look()
+
+    async def _look(self) -> None:
+        self._pointers = await self._ask(self.registry.pointers)
         for alias, version in self._pointers.aliases.items():
             before = self._live.get(alias)
             if before == version:
                 continue
             if before is not None and (alias[0], before) in self._served:
                 # The old one answers until the new one does.
+                if time.monotonic() - self._failures.get((alias[0], version), ("", -RETRY_AFTER))[1] < RETRY_AFTER:
+                    continue
                 try:
                     await self._load((alias[0], version))
                 except CellgateError as error:
@@ -186,7 +215,7 @@ class Loaded:
         if alias not in self._live:
             await self.refresh()
         if alias not in self._live:
-            await self._off(lambda: self.registry.resolve(wanted))  # says what is missing
+            await self._ask(lambda: self.registry.resolve(wanted))  # says what is missing
             raise NotFound(f"the model '{wanted.name}' has no alias '{wanted.alias}'")
         return wanted.name, self._live[alias]
 
@@ -199,15 +228,13 @@ class Loaded:
         return await asyncio.shield(self._loading[key])
 
     async def _loaded(self, key: tuple[str, int]) -> Served:
-        version = await self._off(lambda: self.registry.version(*key))
+        version = await self._ask(lambda: self.registry.version(*key))
         try:
-            made, device = await self._off(lambda: self._made(version))
-        except CellgateError:
-            raise
+            made, device = await self._placed(version)
         except Exception as error:
-            self._failures[key] = f"{type(error).__name__}"
+            self._failures[key] = type(error).__name__, time.monotonic()
             log.error("version cannot be loaded", model=key[0], version=key[1], error=repr(error))
-            raise Full(f"version {key[1]} of '{key[0]}' cannot be loaded now", retry_after=10) from None
+            raise Full(f"version {key[1]} of '{key[0]}' cannot be loaded now", retry_after=RETRY_AFTER) from None
         self._failures.pop(key, None)
         batcher = Batcher(made, self._forward, streams=self.settings.streams, capacity=self.settings.max_queue)
         served = Served(version=version, predictor=made, batcher=batcher, device=device, loaded_at=time.time())
@@ -215,18 +242,37 @@ class Loaded:
         while len(self._served) > KEPT:
             _, oldest = self._served.popitem(last=False)
             self._retire(oldest)
+        served.used_at = time.monotonic()
         return served
 
-    def _made(self, version: VersionView) -> tuple[Predictor, str]:
-        folder = self._folder(version)
-        found = artifact.read(folder)
+    async def _placed(self, version: VersionView) -> tuple[Predictor, str]:
+        """A version on a device; those that nobody has asked for longest make room. Raises `NoRoom`."""
+        while True:
+            used: dict[str, int] = {}
+            for served in self._served.values():
+                used[served.device] = used.get(served.device, 0) + served.version.bytes
+            try:
+                return await self._off(functools.partial(self._made, version, used))
+            except devices.NoRoom:
+                idle = next((key for key, served in self._served.items() if not served.used), None)
+                if idle is None or version.bytes > (self.settings.device_budget or 0):
+                    raise
+                self._retire(self._served.pop(idle))
+
+    def _made(self, version: VersionView, used: Mapping[str, int]) -> tuple[Predictor, str]:
         placed = devices.place(
             devices.inventory(),
             need=version.bytes,
             wanted=self.settings.device,
             budget=self.settings.device_budget,
-            used={},
+            used=used,
         )
+        folder = self._folder(version)
+        try:
+            found = artifact.read(folder)
+        except ArtifactError:  # damaged since it was unpacked
+            shutil.rmtree(folder)
+            found = artifact.read(self._folder(version))
         made = predictor.load(found, threads=self.settings.threads, device=placed.id)
         made.probe()
         return made, placed.id
@@ -251,11 +297,12 @@ class Loaded:
         """Let go of versions that an alias answered from and answers from no more, when nobody uses them."""
         live = {(name, version) for (name, _), version in self._live.items()}
         for key in [key for key, served in self._served.items() if key not in live and not served.used]:
-            if any(name == key[0] for name, _ in live) and time.time() - self._served[key].loaded_at > 60:
+            if time.monotonic() - self._served[key].used_at > IDLE:
                 self._retire(self._served.pop(key))
 
     def _retire(self, served: Served) -> None:
         async def wait() -> None:
+            await asyncio.sleep(0.05)  # who waited for the loading has not said so yet
             while served.used or served.batcher.busy:
                 await asyncio.sleep(0.05)
             served.predictor.close()
@@ -266,3 +313,13 @@ class Loaded:
 
     async def _off(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._chores, call)
+
+    async def _ask(self, call: Callable[[], T]) -> T:
+        """Ask the registry. Raises `Full` when the database does not answer."""
+        try:
+            return await self._off(call)
+        except CellgateError:
+            raise
+        except Exception as error:
+            log.error("the registry does not answer", error=type(error).__name__)
+            raise Full("models cannot be looked up now", retry_after=2.0) from error

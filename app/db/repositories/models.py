@@ -31,11 +31,11 @@ class ModelRepository:
         self.session.add(row)
         self.session.flush()
 
-    def next_version(self, name: str) -> int:
-        """One more than any version ever had: a deleted number may still stand in an alias's history."""
-        latest = self.session.scalar(select(func.max(Version.version)).where(Version.model == name)) or 0
-        moved = self.session.scalar(select(func.max(AliasMove.version)).where(AliasMove.model == name)) or 0
-        return max(latest, moved) + 1
+    def next_version(self, model: Model) -> int:
+        """A number that no version ever had, not even a deleted one."""
+        latest = self.session.scalar(select(func.max(Version.version)).where(Version.model == model.name)) or 0
+        model.made = max(latest, model.made or 0) + 1
+        return model.made
 
     def version(self, name: str, number: int) -> Version | None:
         return self.session.get(Version, (name, number))

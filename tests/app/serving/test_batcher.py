@@ -138,3 +138,29 @@ def test_a_fault_of_one_batch_does_not_end_the_next() -> None:
         assert await submit(batcher, "good") == ["good/p"]
 
     run(work)
+
+
+def test_what_is_wrong_with_one_is_no_fault_of_its_company() -> None:
+    async def work(model: Echo, batcher: Batcher) -> None:
+        running = submit(batcher, "running")
+        await asyncio.sleep(0.05)
+        bad, good = submit(batcher, "bad"), submit(batcher, "good")
+        await asyncio.sleep(0.05)
+        model.gate.set()
+        assert [await running, await good] == [["running/p"], ["good/p"]]
+        with pytest.raises(ValueError, match="bad"):
+            await bad
+
+    run(work)
+
+
+def test_a_deadline_does_not_wait_for_the_forward() -> None:
+    async def work(model: Echo, batcher: Batcher) -> None:
+        began = time.monotonic()
+        with pytest.raises(Late):
+            await submit(batcher, "slow", deadline=began + 0.05)
+        assert time.monotonic() - began < 2
+        model.gate.set()
+        await batcher.drain()
+
+    run(work)
