@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import structlog
 from fastapi import Depends, FastAPI, Query, Request, Security
+from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 access = structlog.get_logger("cellgate.access")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
 UPLOADS = ("/v1/datasets", "/v1/vectors", "/v1/models/import")
 """Routes whose body streams to disk, within a limit of their own."""
 
@@ -90,7 +92,10 @@ class Middleware:
 
         limit = self._limit(request.url.path, request.method)
         try:
-            await self._within(limit, request, scope, receive, answer)
+            if (refused := _no_address(request)) is not None:
+                await refused(scope, receive, answer)
+            else:
+                await self._within(limit, request, scope, receive, answer)
         finally:
             self._noted(request, scope, status, time.perf_counter() - began, request_id)
 
@@ -104,12 +109,15 @@ class Middleware:
         if length.isdecimal() and int(length) > limit:
             await refused(scope, receive, send)
             return
-        seen, begun = 0, False
-        seconds = self.owner.state.services.settings.upload_seconds
+        seen, begun, whole = 0, False, False
+        ends = time.monotonic() + self.owner.state.services.settings.upload_seconds
 
         async def bounded() -> Message:
-            nonlocal seen
-            message = await asyncio.wait_for(receive(), seconds) if not begun else await receive()
+            nonlocal seen, whole
+            # Once the body is there, a route may wait for the caller's leaving as long as it likes.
+            late = None if begun or whole else max(0.0, ends - time.monotonic())
+            message = await (receive() if late is None else asyncio.wait_for(receive(), late))
+            whole = whole or not message.get("more_body", False)
             seen += len(message.get("body", b""))
             if seen > limit:
                 raise _TooLarge
@@ -135,16 +143,26 @@ class Middleware:
     def _noted(self, request: Request, scope: Scope, status: int, seconds: float, request_id: str) -> None:
         route = getattr(scope.get("route"), "path", "unknown")
         metrics = self.owner.state.services.metrics
-        metrics.requests.labels(request.method, route, status).inc()
+        method = request.method if request.method in METHODS else "other"  # a caller may make up any number of them
+        metrics.requests.labels(method, route, status).inc()
         metrics.seconds.labels(route).observe(seconds)
         access.info(
             "request",
-            method=request.method,
+            method=method,
             route=route,
             status=status,
             ms=round(seconds * 1000, 1),
             request_id=request_id,
         )
+
+
+def _no_address(request: Request) -> JSONResponse | None:
+    """A problem where the address has a NUL, which no name has and not every database takes."""
+    if "\x00" in request.url.path:
+        return problem(request, 404, "no address has a NUL character")
+    if any("\x00" in name + value for name, value in request.query_params.multi_items()):
+        return problem(request, 422, "no query parameter has a NUL character", kind="invalid")
+    return None
 
 
 class _TooLarge(Exception):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from app.api.deps import Use
+from app.services.jobs import State
 
 router = APIRouter(tags=["operations"])
 
@@ -46,8 +47,11 @@ def metrics(use: Use, request: Request) -> Response:
     """Prometheus text."""
     if use.settings.metrics_key:
         use.keys.check(request.headers.get("authorization"), "admin")
-    for state, count in use.jobs.counts().items():
-        use.metrics.jobs.labels(state).set(count)
+    for gauge in (use.metrics.jobs, use.metrics.queue, use.metrics.items, use.metrics.batches):
+        gauge.clear()  # what is gone since the last look is not shown for ever
+    counts = use.jobs.counts()
+    for state in get_args(State):
+        use.metrics.jobs.labels(state).set(counts.get(state, 0))
     for served in use.loaded.held():
         labels = (served.version.model, str(served.version.version))
         use.metrics.queue.labels(*labels).set(served.batcher.depth)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime
 from functools import partial
@@ -164,7 +165,7 @@ async def events(
     """Live server-sent events `state`, `progress`, `metrics`, `log`; `Last-Event-ID` resumes.
 
     The stream ends after the final state."""
-    if last_event_id is not None and not last_event_id.isdecimal():
+    if last_event_id is not None and not re.fullmatch("[0-9]{1,18}", last_event_id):
         flaw = Flaw(detail="Last-Event-ID must be the id of an event", pointer="/last-event-id")
         raise Invalid(flaw.detail, errors=[flaw])
     await run_in_threadpool(use.jobs.get, id)  # a job that is not there is a 404, before the stream begins
@@ -175,6 +176,8 @@ async def events(
 async def _stream(id: str, after: int, request: Request, use: Any) -> AsyncIterator[bytes]:  # noqa: A002
     silent = 0.0
     while not await request.is_disconnected():
+        # Asked first: what an ended job did is then among the events that follow.
+        ended = (await run_in_threadpool(use.jobs.get, id)).state in ENDED
         found = await run_in_threadpool(partial(use.jobs.events, id, after=after, limit=500))
         for event in found:
             after = event.id
@@ -183,7 +186,7 @@ async def _stream(id: str, after: int, request: Request, use: Any) -> AsyncItera
         if found:
             silent = 0.0
             continue
-        if (await run_in_threadpool(use.jobs.get, id)).state in ENDED:
+        if ended:
             return
         await asyncio.sleep(LOOK_EVERY)
         silent += LOOK_EVERY

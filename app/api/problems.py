@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -67,6 +68,13 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+class ProblemResponse(JSONResponse):
+    """A problem may quote what was sent, even where that is half a character."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
 def problem(
     request: Request,
     status: int,
@@ -79,13 +87,14 @@ def problem(
 ) -> JSONResponse:
     """One problem as a response."""
     phrase = HTTPStatus(status).phrase
+    request_id = getattr(request.state, "request_id", "")
     body: dict[str, Any] = {
         "type": f"/problems/{kind or phrase.lower().replace(' ', '-')}",
         "title": phrase,
         "status": status,
         "detail": detail,
         "instance": request.url.path,
-        "request_id": getattr(request.state, "request_id", ""),
+        "request_id": request_id,
     }
     if flaws:
         body["errors"] = [
@@ -93,7 +102,7 @@ def problem(
             for f in flaws
         ]
         body["faults"] = faults if faults is not None else len(flaws)
-    return JSONResponse(body, status_code=status, headers=headers, media_type=MEDIA_TYPE)
+    return ProblemResponse(body, status_code=status, headers=headers, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
@@ -119,25 +128,34 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
 async def _validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101  as above
     found = error.errors()
-    flaws = list({(f.pointer, f.detail): f for f in map(_flaw, found)}.values())
+    made = [_flaw(each, error.body) for each in found]
+    flaws = list({(f.pointer, f.detail): f for f in made}.values())
     if found and found[0]["type"] == "json_invalid":
         return problem(request, 400, "the body is not JSON", kind="not-json", flaws=flaws[:1])
     detail = "the request does not fit the schema"
     return problem(request, 422, detail, kind="invalid", flaws=flaws[:SHOWN], faults=len(flaws))
 
 
-def _flaw(error: dict[str, Any]) -> Flaw:
+def _flaw(error: dict[str, Any], body: Any) -> Flaw:
     """Pydantic's place as a JSON pointer: without the part of the request, and the names of union branches."""
     where, *place = error["loc"] or ("body",)
-    steps = [str(step) for step in place if isinstance(step, int) or _plain(step)]
-    pointer = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
+    steps = _steps(place, body, missing=error["type"] == "missing") if where == "body" else place
+    pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
     message = str(error["msg"])
     return Flaw(detail=message if where == "body" else f"{where}: {message}", pointer=pointer)
 
 
-def _plain(step: str) -> bool:
-    """Whether a step is a field: pydantic names union branches after types and validators."""
-    return step.isidentifier() and step not in {"str", "int", "float", "bool", "constrained"} and not step[0].isupper()
+def _steps(place: Sequence[Any], body: Any, *, missing: bool) -> list[Any]:
+    """The steps that lead somewhere in the body; the others are branches of a union, named by pydantic."""
+    steps = []
+    for index, step in enumerate(place):
+        inside = step < len(body) if isinstance(step, int) and isinstance(body, list) else False
+        if inside or (isinstance(body, dict) and step in body):
+            body = body[step]
+            steps.append(step)
+        elif missing and index == len(place) - 1:
+            steps.append(step)
+    return steps
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
@@ -148,5 +166,8 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
-    log.error("unforeseen error", path=request.url.path, exc_info=error)
-    return problem(request, 500, "the service failed; its log has the cause under this request_id", kind="internal")
+    request_id = getattr(request.state, "request_id", "")
+    log.error("unforeseen error", path=request.url.path, request_id=request_id, exc_info=error)
+    headers = {"X-Request-ID": request_id}  # sent around the middleware that adds it
+    detail = "the service failed; its log has the cause under this request_id"
+    return problem(request, 500, detail, kind="internal", headers=headers)

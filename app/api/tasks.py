@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from app.api.deps import Use, require
@@ -45,7 +45,7 @@ class Default(BaseModel):
 
     model_config = {"extra": "forbid", "json_schema_extra": {"examples": [{"model": "reviews"}]}}
 
-    model: str
+    model: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
 
 
 @cache

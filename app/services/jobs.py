@@ -32,7 +32,7 @@ class TrainRequest(BaseModel):
 
     kind: Literal["train"] = "train"
     task: Name = Field(description="Name of the task.")
-    dataset: str = Field(min_length=1, max_length=64, description="Id or name of the data set.")
+    dataset: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Id or name of the data set.")
     model: Name = Field(description="Name to register the version under.")
     config: dict[str, Any] = Field(default_factory=dict, description="Options of the task's `config` schema.")
     priority: int = Field(0, ge=-100, le=100, description="Higher ones run first.")

@@ -44,7 +44,7 @@ class Keys:
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self.database, self.settings = database, settings
-        self._checked: dict[str, tuple[float, list[str]]] = {}
+        self._checked: dict[tuple[str, str], tuple[float, list[str]]] = {}
         self._any: tuple[float, bool] = (0.0, False)
 
     def create(self, name: str, scopes: Sequence[str]) -> str:
@@ -108,7 +108,7 @@ class Keys:
 
     def _scopes(self, id: str, secret: str) -> Sequence[str]:  # noqa: A002
         given = _hash(secret)
-        remembered = self._checked.get(given)
+        remembered = self._checked.get((id, given))
         if remembered is not None and time.monotonic() - remembered[0] < REMEMBERED:
             return remembered[1]
         with self.database.read() as session:
@@ -119,7 +119,7 @@ class Keys:
             raise Unauthenticated("the key is unknown or revoked")
         if len(self._checked) > 10_000:
             self._checked.clear()
-        self._checked[given] = (time.monotonic(), scopes)
+        self._checked[id, given] = (time.monotonic(), scopes)
         return scopes
 
 

@@ -33,7 +33,9 @@ class SentimentConfig(Config):
     patience: int = Field(4, ge=1, le=10_000, description="Epochs without a better score before stopping.")
     batch_steps: int = Field(1024, ge=1, le=10_000_000, description="Padded tokens in one batch at most.")
     embedding: int = Field(128, ge=1, le=1024, description="Width of a word's vector; that of `vectors` where given.")
-    vectors: str | None = Field(None, max_length=64, description="Uploaded word vectors to start from; fine-tuned.")
+    vectors: str | None = Field(
+        None, pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="Uploaded word vectors to start from; fine-tuned."
+    )
     word_dropout: float = Field(0.2, ge=0.0, lt=1.0, description="Share of words made unknown while learning.")
     min_count: int = Field(1, ge=1, le=1000, description="A word rarer than this in the training part is unknown.")
     max_words: int = Field(50_000, ge=1, le=1_000_000, description="Words in the vocabulary at most.")

@@ -1,0 +1,129 @@
+"""Jobs over HTTP: queued once, watched without a gap, steered where their state allows it. No worker runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.db.engine import Database
+from app.errors import Conflict
+from app.factory import Services, create_app
+from app.main import build
+from app.services.answers import IN_FLIGHT, Answer, Answers
+from app.settings import Settings
+
+ROWS = "".join(f'{{"text": "text {i}", "label": "{"ab"[i % 2]}"}}\n' for i in range(20))
+ORDER = {"kind": "train", "task": "sentiment", "dataset": "opinions", "model": "reviews"}
+
+
+@pytest.fixture
+def services(tmp_path: Path, database_url: str) -> Services:
+    return build(Settings(home=tmp_path, database_url=database_url))
+
+
+@pytest.fixture
+def client(services: Services) -> Iterator[TestClient]:
+    """A service with one data set, on each database."""
+    with TestClient(create_app(services), raise_server_exceptions=False) as opened:
+        posted = opened.post(
+            "/v1/datasets?task=sentiment&name=opinions", content=ROWS, headers={"content-type": "application/x-ndjson"}
+        )
+        assert posted.status_code == 201, posted.text
+        yield opened
+
+
+def test_a_job_is_queued_listed_steered_and_deleted(client: TestClient) -> None:
+    posted = client.post("/v1/jobs", json=ORDER)
+    job = posted.json()
+    here = posted.headers["location"]
+    assert (posted.status_code, here, job["state"]) == (202, f"/v1/jobs/{job['id']}", "queued")
+    assert job["created_at"].endswith("Z")
+    assert client.get(here).json() == job
+    assert client.get("/v1/jobs?state=queued&task=sentiment&model=reviews&kind=train").json()["items"] == [job]
+    assert client.get("/v1/jobs?state=running").json()["items"] == []
+    assert client.delete(here).status_code == 409, "it has not ended"
+    assert client.post(f"{here}/retry").status_code == 409
+    assert client.post(f"{here}/pause").json()["state"] == "paused"
+    assert client.post(f"{here}/resume").json()["state"] == "queued"
+    assert client.post(f"{here}/cancel").json()["state"] == "cancelled"
+    assert 'cellgate_jobs{state="cancelled"} 1.0' in client.get("/metrics").text
+    assert client.delete(here).status_code == 204
+    assert client.get(here).status_code == 404
+    assert 'cellgate_jobs{state="cancelled"} 0.0' in client.get("/metrics").text
+
+
+def test_events_resume_without_a_gap_or_a_repeat_and_end(client: TestClient) -> None:
+    here = client.post("/v1/jobs", json=ORDER).headers["location"]
+    for verb in ("pause", "resume", "cancel"):
+        client.post(f"{here}/{verb}")
+    every = _events(client, here)
+    assert [state for _, state in every] == ["queued", "paused", "queued", "cancelled"]
+    for seen, (number, _) in enumerate(every, start=1):
+        assert _events(client, here, after=number) == every[seen:]
+    for wrong in ("-1", "x", "9" * 40):
+        assert client.get(f"{here}/events", headers={"Last-Event-ID": wrong}).status_code == 422
+    assert client.get("/v1/jobs/job_none/events").status_code == 404
+
+
+def _events(client: TestClient, here: str, *, after: str | None = None) -> list[tuple[str, str]]:
+    """The id and the state of each event of an ended job."""
+    headers = {} if after is None else {"Last-Event-ID": after}
+    with client.stream("GET", f"{here}/events", headers=headers) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        blocks = [
+            dict(line.split(": ", 1) for line in block.splitlines())
+            for block in stream.read().decode().split("\n\n")
+            if block
+        ]
+    return [(block["id"], block["data"].partition('"state":"')[2].partition('"')[0]) for block in blocks]
+
+
+def test_the_same_key_and_body_is_one_job(client: TestClient) -> None:
+    once = {"Idempotency-Key": "k"}
+    first, again = (client.post("/v1/jobs", json=ORDER, headers=once) for _ in range(2))
+    assert (again.status_code, again.json(), again.headers["location"]) == (
+        202,
+        first.json(),
+        first.headers["location"],
+    )
+    assert len(client.get("/v1/jobs").json()["items"]) == 1
+    assert client.post("/v1/jobs", json={**ORDER, "model": "other"}, headers=once).status_code == 422
+    refused = {"Idempotency-Key": "refused"}
+    assert client.post("/v1/jobs", json={**ORDER, "dataset": "none"}, headers=refused).status_code == 404
+    assert client.post("/v1/jobs", json=ORDER, headers=refused).status_code == 202, "a refusal is not kept"
+
+
+def test_a_key_in_flight_is_a_conflict_until_it_is_lost(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = Answers(database)
+    said = Answer(status=202, body={}, location=None)
+
+    def ask() -> Answer:
+        return answers.once("k", route="r", owner="", digest="d", work=lambda: said)
+
+    def first() -> Answer:
+        with pytest.raises(Conflict, match="in flight"):
+            ask()
+        with monkeypatch.context() as later:
+            moment = database.now
+            later.setattr(database, "now", lambda session: moment(session) + IN_FLIGHT + timedelta(seconds=1))
+            assert ask() == said, "a process that crashed does not hold its key for ever"
+        return said
+
+    assert answers.once("k", route="r", owner="", digest="d", work=first) == said
+
+
+def test_a_page_follows_the_page_before(client: TestClient) -> None:
+    made = [client.post("/v1/jobs", json={**ORDER, "model": f"m{i}"}).json()["id"] for i in range(5)]
+    seen, token = [], ""
+    while True:
+        page = client.get(f"/v1/jobs?page_size=2&page_token={token}").json()
+        seen += [job["id"] for job in page["items"]]
+        token = page["next_page_token"]
+        if not token:
+            break
+    assert sorted(seen) == sorted(made)
+    assert seen == made[::-1]
