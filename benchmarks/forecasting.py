@@ -21,6 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
+from models import catalog
+from models.predictor import Predictor
+from models.runtimes.torch_run import TorchRun
+from models.trainer import Silent, train
+
 SEASONS = {"MONTHLY": 12, "QUARTERLY": 4}
 FREQS = {"MONTHLY": "M", "QUARTERLY": "Q"}
 
@@ -90,10 +95,6 @@ def ett(asked: argparse.Namespace) -> None:
 
 
 def trained(rows: list[dict], asked: argparse.Namespace):
-    from models import catalog  # noqa: PLC0415  after the threads are set by the caller's environment
-    from models.predictor import Predictor  # noqa: PLC0415
-    from models.runtimes.torch_run import TorchRun  # noqa: PLC0415
-    from models.trainer import Silent, train  # noqa: PLC0415
 
     class Watch(Silent):
         def epoch(self, report) -> None:

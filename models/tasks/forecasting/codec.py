@@ -60,7 +60,7 @@ class ForecastingCodec(Codec[Row, Item, Output, State, ForecastingParams, Foreca
 
     def examples(self, row: Row, state: State, config: ForecastingConfig, part: Part) -> Iterator[Example]:
         values = _array(row.values)
-        ahead = min(state.horizon, _ahead(row))
+        ahead = min(state.horizon, config.horizon or _ahead(row))
         if part == "test" and row.test_values:
             future = _array(row.test_values)[: state.horizon]
             yield from _examples(row, np.concatenate([values, future]), [len(values)], len(future), state)
@@ -136,14 +136,18 @@ def _ahead(row: Row) -> int:
 
 
 def _window(item: Item, past: np.ndarray, state: State) -> Window | None:
-    if np.isnan(past[-max(state.look_back, 8) :]).all():
+    """The prepared window of a past, None where it holds no value."""
+    season = state.season or calendar.season(item.freq)
+    if np.isnan(past[-state.look_back :]).all():
         known = np.flatnonzero(~np.isnan(past))
         if not len(known):
             return None
-        past = past[: known[-1] + 1]
+        # Too long ago to read: taken as if it were just now, at the same point of the season.
+        gap = len(past) - 1 - int(known[-1])
+        past = past[: len(past) - gap + gap % season]
     return prepare(
         past,
-        season=state.season or calendar.season(item.freq),
+        season=season,
         look_back=state.look_back,
         horizon=state.horizon,
         log=state.log,
@@ -174,22 +178,43 @@ def _judged(rows: Sequence[Row], state: State) -> State:
 
 def _naive_error(past: np.ndarray, season: int) -> float:
     """Mean absolute error of the seasonal naive within a past; 0 where it cannot be told."""
-    season = season if len(past) > season else 1
-    steps = np.abs(past[season:] - past[:-season])
-    return 0.0 if not len(steps) or np.isnan(steps).all() else float(np.nanmean(steps))
+    return NaiveErrors(past, season).before(len(past))
+
+
+class NaiveErrors:
+    """The mean absolute errors of the seasonal naive before any moment of a series, from one pass over it."""
+
+    def __init__(self, values: np.ndarray, season: int) -> None:
+        self.season = season
+        self.sums = {lag: self._summed(values, lag) for lag in {season, 1}}
+
+    def before(self, origin: int) -> float:
+        """The error within the first `origin` values; 0 where it cannot be told."""
+        lag = self.season if origin > self.season else 1
+        total, count = self.sums[lag][:, max(0, origin - lag)]
+        return float(total / count) if count else 0.0
+
+    @staticmethod
+    def _summed(values: np.ndarray, lag: int) -> np.ndarray:
+        """(2, n - lag + 1): what the errors and their count add up to, from none on."""
+        steps = np.abs(values[lag:] - values[:-lag])
+        there = ~np.isnan(steps)
+        summed = np.cumsum(np.stack([np.where(there, steps, 0.0), there]), axis=1)
+        return np.concatenate([np.zeros((2, 1)), summed], axis=1)
 
 
 def _examples(row: Row, values: np.ndarray, origins: Sequence[int], ahead: int, state: State) -> Iterator[Example]:
+    errors = NaiveErrors(values, state.season or calendar.season(row.freq))
     for origin in origins:
         past, future = values[:origin], values[origin : origin + ahead]
-        if origin < 1 or np.isnan(past).all() or np.isnan(future).all():
+        if origin < 1 or np.isnan(future).all():
             continue
         window = _window(row, past, state)
         if window is None:
             continue
         target = np.full(state.horizon, np.nan, dtype=np.float32)
         target[: len(future)] = window.scaled(future)
-        answer = Answer(future, _naive_error(past, window.season))
+        answer = Answer(future, errors.before(origin))
         yield _example(window, target=target, answer=answer, context=(window, None))
 
 

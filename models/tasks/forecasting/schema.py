@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -127,7 +127,9 @@ class SeriesTally(Tally):
 
 
 def table(lines: Iterator[Line]) -> Iterator[Line]:
-    """A table as series: long (`id, timestamp, value`), or a column each with the times in the first."""
+    """A table as series: long (`id, timestamp, value`), or a column each with the times in the first.
+
+    Where every time of a series can be read, its values are put in their order."""
     series: dict[str, tuple[int, list[Any], list[Any]]] = {}
     for number, record in lines:
         if {"values"} <= record.keys():
@@ -146,6 +148,9 @@ def table(lines: Iterator[Line]) -> Iterator[Line]:
         parsed = [moment for moment in map(_moment, times) if moment is not None]
         dated = {}
         if parsed and len(parsed) == len(times):
+            order = sorted(range(len(parsed)), key=parsed.__getitem__)
+            values[:] = [values[at] for at in order]
+            parsed.sort()
             freq = calendar.inferred(parsed)
             dated = {"start": parsed[0].isoformat()} | ({"freq": freq} if freq else {})
         yield number, {"id": name, "values": values, **dated}
@@ -160,14 +165,15 @@ def _columns(record: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
 
 
 def _moment(value: Any) -> datetime | None:
-    if isinstance(value, datetime):
-        return value
-    if not isinstance(value, str) or "-" not in value[1:]:
+    """A time, in UTC where it names no zone; None for what is none."""
+    if isinstance(value, str) and "-" in value[1:]:
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
         return None
-    try:
-        return datetime.fromisoformat(value)
-    except ValueError:
-        return None
+    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 
 CARD = Card(
