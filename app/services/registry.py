@@ -320,9 +320,9 @@ def _name(text: str) -> str:
 
 
 def _known(rows: ModelRepository, name: str, *, lock: bool = False) -> Model:
-    found = rows.model(name, lock=lock)
+    found = rows.model(name, lock=lock) if NAME.fullmatch(name) else None  # a database may choke on other names
     if found is None:
-        raise NotFound(f"no model '{name}'")
+        raise NotFound(f"no model '{name[:80]}'")
     return found
 
 
