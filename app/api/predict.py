@@ -1,9 +1,10 @@
 """One typed route per task, made from its card. Knows schemas; no task by name, no tensors."""
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Body, Header
+from fastapi import APIRouter, Body, Header, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from app.api.deps import Use, require
@@ -11,6 +12,10 @@ from app.api.problems import responses
 from app.errors import TooLarge
 from models import catalog
 from models.task import Card
+
+GONE = 499
+"""What the log says of a caller who left; nobody reads the response."""
+T = TypeVar("T")
 
 
 class Answering(BaseModel):
@@ -56,6 +61,7 @@ def _handler(card: Card, request: type[BaseModel], response: type[BaseModel]) ->
     example = {"inputs": list(card.examples)}
 
     async def predict(
+        http: Request,
         body: Annotated[request, Body(openapi_examples={card.name: {"value": example}})],  # type: ignore[valid-type]
         use: Use,
         _caller: Annotated[str, require("predict")],
@@ -66,11 +72,29 @@ def _handler(card: Card, request: type[BaseModel], response: type[BaseModel]) ->
         if len(given.inputs) > most:
             raise TooLarge(f"{len(given.inputs)} inputs in one request; at most {most}")
         seconds = use.settings.request_seconds if x_deadline_ms is None else x_deadline_ms / 1000
-        version, outputs = await use.predictions.predict(
-            card.name, given.inputs, model=given.model, params=given.params, seconds=seconds
-        )
+        work = use.predictions.predict(card.name, given.inputs, model=given.model, params=given.params, seconds=seconds)
+        answer = await _unless_gone(http, work)
+        if answer is None:
+            return Response(status_code=GONE)
+        version, outputs = answer
         answering = Answering(name=version.model, version=version.version, task=version.task)
         return response.model_construct(model=answering, outputs=outputs)
 
     predict.__doc__ = f"{card.title}: one output per input, in the same order."
     return predict
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
+    """The work's result; None, and the work dropped, when the caller hangs up first."""
+    working, leaving = asyncio.create_task(work), asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return await working if working.done() else None
+    finally:
+        working.cancel()
+        leaving.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
