@@ -28,7 +28,9 @@ def submit(service: Service, task: str, **config: Any) -> str:
     """A job that trains on the task's own sample."""
     sample = (ROOT / "models" / "tasks" / task / "sample.jsonl").read_bytes()
     headers = {"Content-Type": "application/x-ndjson"}
-    made = service.http.post("/v1/datasets", params={"task": task, "name": f"data-{task}"}, content=sample, headers=headers)
+    made = service.http.post(
+        "/v1/datasets", params={"task": task, "name": f"data-{task}"}, content=sample, headers=headers
+    )
     assert made.status_code == 201, made.text
     body = {"kind": "train", "task": task, "dataset": made.json()["id"], "model": f"our-{task}"}
     job = service.http.post("/v1/jobs", json={**body, "config": CONFIG[task] | config})
