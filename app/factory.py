@@ -102,7 +102,7 @@ def create_app(services: Services) -> FastAPI:
 
 
 def _describe(app: FastAPI) -> None:
-    """Put the shape of problems into the OpenAPI document."""
+    """Put the shape of problems into the OpenAPI document, and sentences in place of functions' names."""
     plain = app.openapi
 
     def openapi() -> dict[str, object]:
@@ -114,6 +114,8 @@ def _describe(app: FastAPI) -> None:
             schemas["Problem"] = made
             for shape in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(shape, None)
+            for operation in (each for path in document["paths"].values() for each in path.values()):
+                operation["summary"] = operation.get("description", operation["summary"]).split("\n")[0]
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app import errors
 from app.errors import Busy, CellgateError, Flaw, Invalid
@@ -22,6 +23,7 @@ log = structlog.get_logger("cellgate.api")
 
 MEDIA_TYPE = "application/problem+json"
 SHOWN = 20
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 
 STATUS: dict[type[CellgateError], int] = {
     errors.Invalid: 422,
@@ -160,9 +162,20 @@ def _steps(place: Sequence[Any], body: Any, *, missing: bool) -> list[Any]:
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  as above
-    headers = dict(error.headers) if error.headers else None
+    headers = dict(error.headers) if error.headers else {}
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
     details = {404: f"nothing is at {request.url.path[:200]}", 405: f"{request.method} is not allowed here"}
     return problem(request, error.status_code, details.get(error.status_code, str(error.detail)), headers=headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """What may be asked of an address: every route of it, not the first alone."""
+    return {
+        method
+        for method in METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    }
 
 
 async def _unforeseen(request: Request, error: Exception) -> JSONResponse:

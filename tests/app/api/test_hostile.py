@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 from starlette.testclient import TestClient
 
 from app.factory import Services, create_app
@@ -137,8 +138,10 @@ def test_an_unforeseen_error_shows_its_request_id_and_nothing_else(
 
     services: Services = client.app.state.services  # type: ignore[attr-defined]
     monkeypatch.setattr(services.jobs, "list", broken)
-    answer = client.get("/v1/jobs", headers={"X-Request-ID": "mine"})
+    with structlog.testing.capture_logs() as logged:
+        answer = client.get("/v1/jobs", headers={"X-Request-ID": "mine"})
     assert answer.status_code == 500
+    assert {"mine"} == {line["request_id"] for line in logged}
     assert answer.json()["request_id"] == answer.headers["x-request-id"] == "mine"
     assert "secret" not in answer.text
 
@@ -149,3 +152,9 @@ def test_a_key_answers_for_itself_alone(client: TestClient) -> None:
     assert client.get("/v1/jobs", headers={"Authorization": f"Bearer {mine}"}).status_code == 200
     forged = f"cg_{other.split('_')[1]}_{mine.split('_', 2)[2]}"
     assert client.get("/v1/jobs", headers={"Authorization": f"Bearer {forged}"}).status_code == 401
+
+
+def test_what_is_not_allowed_says_what_is(client: TestClient) -> None:
+    for path, allowed in (("/v1/jobs", "GET, POST"), ("/v1/jobs/x", "DELETE, GET"), ("/v1/jobs/x/cancel", "POST")):
+        answer = client.put(path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
