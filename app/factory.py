@@ -68,6 +68,8 @@ class Services:
                 found[name] = "ok"
             except Exception as error:
                 found[name] = type(error).__name__
+        failing = self.loaded.failing()
+        found["models"] = f"cannot be loaded: {', '.join(failing)}" if failing else "ok"
         return found
 
 

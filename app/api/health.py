@@ -35,7 +35,7 @@ async def live() -> Live:
 
 @router.get("/health/ready", responses={503: {"description": "Not ready; `checks` says why."}})
 def ready(use: Use) -> JSONResponse:
-    """Whether requests can be answered: the database at this code's revision, and the blob store."""
+    """Whether requests can be answered: the database, the blob store, and the default models that were asked for."""
     checks = use.checks()
     good = all(check == "ok" for check in checks.values())
     body: dict[str, Any] = {"status": "ready" if good else "not ready", "checks": checks}

@@ -23,7 +23,7 @@ import structlog
 
 from app.blobs import Blobs
 from app.errors import CellgateError, Conflict, Full, NotFound
-from app.services.registry import Pointers, Reference, Registry, VersionView
+from app.services.registry import PRODUCTION, Pointers, Reference, Registry, VersionView
 from app.serving.batcher import Batcher
 from app.settings import Settings
 from models import artifact, devices, predictor
@@ -161,6 +161,11 @@ class Loaded:
     def held(self) -> list[Served]:
         """What is in memory."""
         return list(self._served.values())
+
+    def failing(self) -> list[str]:
+        """The tasks' default models whose live version could not be loaded when it was last tried."""
+        names = set(self._pointers.defaults.values())
+        return sorted(name for name in names if (name, self._live.get((name, PRODUCTION), 0)) in self._failures)
 
     # aliases
 

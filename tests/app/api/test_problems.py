@@ -118,3 +118,17 @@ def test_every_route_is_described_with_an_example(client: TestClient) -> None:
             assert client.post(f"/v1/{task}", json=example["value"]).status_code == 200
     page = client.get("/docs").text
     assert "https://" not in page.replace("https://fastapi.tiangolo.com", ""), "the docs page needs no network"
+
+
+def test_readiness_names_what_fails(tmp_path: Path, archives: dict[str, Path]) -> None:
+    services = served.services(tmp_path / "home")
+    with served.client(services) as client:
+        assert client.get("/health/ready").json() == {
+            "status": "ready",
+            "checks": {"database": "ok", "blobs": "ok", "models": "ok"},
+        }
+        made = client.post("/v1/models/import?name=reviews", content=archives["sentiment"].read_bytes()).json()
+        services.blobs.delete(made["digest"])
+        assert client.post("/v1/sentiment", json={"inputs": ["x"]}).status_code == 503
+        ready = client.get("/health/ready")
+        assert (ready.status_code, ready.json()["checks"]["models"]) == (503, "cannot be loaded: reviews")
