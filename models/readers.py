@@ -128,6 +128,7 @@ SUFFIXES = {
     ".conll": "text/plain",
     ".parquet": "application/vnd.apache.parquet",
 }
+"""Endings of file names that tell what a table is."""
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes | Bad]]:

@@ -16,12 +16,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from models.archive import Archive
 from models.batch import Batch, Example
+from models.readers import Bad, Record
 from models.runtimes.run import Run
 
 if TYPE_CHECKING:
@@ -134,6 +136,14 @@ class Card:
     `Codec.examples` cuts it along time."""
     table: Callable[[Iterator[Line]], Iterator[Line]] | None = None
     """How the records of a table (CSV, TSV, Parquet) become rows; None: a record is a row."""
+    archive: Callable[[Archive], Iterator[Record | Bad]] | None = None
+    """How a zip becomes records of rows (audio and labels, MIDI files); None: a zip is refused."""
+    answers: tuple[str, ...] = ("label",)
+    """Fields of a row that hold its answer: what is left tells it from another row."""
+    scoring: Params | None = None
+    """Params with which parts are scored while learning (a narrow beam, nothing generated); default: a request's."""
+    media: Mapping[str, Callable[[Any], bytes]] = field(default_factory=dict)
+    """Other forms of one output by media type, for callers whose `Accept` names it: ``{"audio/midi": to_midi}``."""
 
     def parse_item(self, value: Any) -> Any:
         """A JSON value as an item of this task. Raises pydantic's `ValidationError`."""

@@ -315,7 +315,7 @@ class _Run:
         self.net.eval()
         run = TorchRun(self.net, self.network, self.device)
         outputs: list[Any] = [None] * len(examples)
-        params = self.codec.card.params()
+        params = self.codec.card.scoring or self.codec.card.params()
         total, counted = 0.0, 0
         for chosen, batch in self._batches(examples):
             with torch.inference_mode():

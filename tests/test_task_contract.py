@@ -75,7 +75,12 @@ def learnt(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     save_file(trained.net.state_dict(), folder / artifact.WEIGHTS)
     examples = [example for part in PARTS for example in trained.examples[part]]
     batches = [codec.collate(examples[i : i + 4]) for i in range(0, min(len(examples), 16), 4)]
-    unexported = export(catalog.network(name), trained.net, batches, folder)
+
+    def ask(run: Run) -> None:
+        for batch in batches:
+            codec.predict(run, batch, card.params(), trained.state)
+
+    unexported = export(catalog.network(name), trained.net, ask, folder)
     artifact.write(
         folder,
         task=name,

@@ -17,6 +17,7 @@ from app.errors import Flaw, Invalid
 from app.services.answers import Answer
 from app.services.datasets import DatasetView
 from app.services.pages import Page
+from models import archive
 from models.readers import READERS, SUFFIXES
 
 router = APIRouter(prefix="/v1/datasets", tags=["data sets"])
@@ -27,7 +28,7 @@ BODY: dict[str, Any] = {
         "required": True,
         "content": {
             media_type: {"schema": {"type": "string", "format": "binary"}}
-            for media_type in READERS
+            for media_type in (*READERS, archive.MEDIA_TYPE)
             if media_type != "application/x-ndjson"
         }
         | {
@@ -121,9 +122,11 @@ def delete_dataset(use: Use, id: str) -> None:  # noqa: A002
 
 def _media_type(upload: Upload) -> str:
     """What the caller says the file is, or what its name says where the caller does not know."""
-    if upload.media_type in READERS and not (upload.media_type == "text/plain" and upload.suffix in SUFFIXES):
+    known = (*READERS, archive.MEDIA_TYPE)
+    suffixes = {**SUFFIXES, ".zip": archive.MEDIA_TYPE}
+    if upload.media_type in known and not (upload.media_type == "text/plain" and upload.suffix in suffixes):
         return upload.media_type
-    if upload.suffix in SUFFIXES:
-        return SUFFIXES[upload.suffix]
-    detail = f"cannot read '{upload.media_type[:80]}'; name one of these as Content-Type: {', '.join(READERS)}"
+    if upload.suffix in suffixes:
+        return suffixes[upload.suffix]
+    detail = f"cannot read '{upload.media_type[:80]}'; name one of these as Content-Type: {', '.join(known)}"
     raise Invalid(detail, errors=[Flaw(detail=detail, pointer="/Content-Type")])

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from app.api.deps import Use, require
 from app.api.problems import responses
-from app.errors import TooLarge
+from app.errors import Flaw, Invalid, TooLarge
 from models import catalog
 from models.task import Card
 
@@ -38,7 +38,7 @@ def router() -> APIRouter:
             response_model=response,
             name=f"predict_{card.name}",
             summary=card.title,
-            responses=responses(404, 409, 504),
+            responses={**responses(404, 409, 504), **_media(card)},
         )
     return made
 
@@ -57,6 +57,20 @@ def _shapes(card: Card) -> tuple[type[BaseModel], type[BaseModel]]:
     return request, response
 
 
+def _media(card: Card) -> dict[int | str, dict[str, Any]]:
+    """The other forms of an answer, for the OpenAPI document."""
+    if not card.media:
+        return {}
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    return {200: {"content": dict.fromkeys(card.media, binary)}}
+
+
+def _form(card: Card, accept: str) -> str | None:
+    """The media type of the card that a caller asked for by `Accept`; None for JSON."""
+    wanted = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
+    return next((media_type for media_type in wanted if media_type in card.media), None)
+
+
 def _handler(card: Card, request: type[BaseModel], response: type[BaseModel]) -> Callable[..., Awaitable[Any]]:
     example = {"inputs": list(card.examples)}
 
@@ -72,11 +86,17 @@ def _handler(card: Card, request: type[BaseModel], response: type[BaseModel]) ->
         if len(given.inputs) > most:
             raise TooLarge(f"{len(given.inputs)} inputs in one request; at most {most}")
         seconds = use.settings.request_seconds if x_deadline_ms is None else x_deadline_ms / 1000
+        form = _form(card, http.headers.get("accept", ""))
+        if form is not None and len(given.inputs) > 1:
+            flaw = Flaw(detail=f"{form} holds one output; {len(given.inputs)} inputs were sent", pointer="/inputs")
+            raise Invalid(flaw.detail, errors=[flaw])
         work = use.predictions.predict(card.name, given.inputs, model=given.model, params=given.params, seconds=seconds)
         answer = await _unless_gone(http, work)
         if answer is None:
             return Response(status_code=GONE)
         version, outputs = answer
+        if form is not None:
+            return Response(card.media[form](outputs[0]), media_type=form)
         answering = Answering(name=version.model, version=version.version, task=version.task)
         return response.model_construct(model=answering, outputs=outputs)
 

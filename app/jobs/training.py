@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from app.jobs.executors import Message, Order
 from models import artifact, catalog, vectors
 from models.runtimes.export import export
+from models.runtimes.run import Run
 from models.task import PARTS, Config, Fault, Part
 from models.trainer import EpochReport, Progress, Stopped, Trained, TrainingError, guarded, train
 
@@ -92,7 +93,13 @@ def _written(order: Order, trained: Trained, config: Config, reporter: Reporter)
     save_file(weights, order.folder / artifact.WEIGHTS)
     found = sorted(trained.examples["validation"][:64], key=lambda example: example.length)
     ragged = [codec.collate(found[::9] or found), codec.collate(found[:1]), codec.collate(found[-1:])]
-    reason = export(network, trained.net, ragged, order.folder)
+    params = codec.card.params()
+
+    def ask(run: Run) -> None:
+        for batch in ragged:
+            codec.predict(run, batch, params, trained.state)
+
+    reason = export(network, trained.net, ask, order.folder)
     if reason is not None:
         reporter.log(f"served by torch: {reason}", "warning")
     artifact.write(

@@ -10,6 +10,7 @@ import hashlib
 import random
 from array import array
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +20,7 @@ import orjson
 from pydantic import ValidationError
 
 from app.errors import Flaw, Invalid
+from models import archive
 from models.readers import READERS, TABLES, Bad, Record
 from models.task import PARTS, Card, Fault, Part, Schema, Tally
 
@@ -29,8 +31,6 @@ FEW = 10
 """A data set of fewer rows is not cut: all of it is learnt from."""
 
 BLOCK: tuple[Part, ...] = ("train",) * 8 + ("validation", "test")
-ANSWERS = ("label", "id")
-"""Fields that do not tell a row from another one when leaks between parts are looked for."""
 
 
 @dataclass
@@ -69,8 +69,10 @@ class _Seen:
 
 def take(path: Path, into: Path, card: Card, media_type: str, *, seed: int) -> Taken:
     """Write the rows of `path` to `into`, one `{"part", "row"}` a line. Raises `Invalid`, with the lines."""
-    if media_type not in READERS:
-        raise Invalid(f"cannot read '{media_type}'; known: {', '.join(READERS)}")
+    if media_type == archive.MEDIA_TYPE and card.archive is None:
+        raise Invalid(f"{card.name} takes no zip; send one of: {', '.join(READERS)}")
+    if media_type not in READERS and media_type != archive.MEDIA_TYPE:
+        raise Invalid(f"cannot read '{media_type}'; known: {', '.join((*READERS, archive.MEDIA_TYPE))}")
     first = into.with_suffix(".first")
     try:
         seen = _Seen(card.tally())
@@ -88,7 +90,7 @@ def take(path: Path, into: Path, card: Card, media_type: str, *, seed: int) -> T
             detail = f"nothing was stored: {many} in the file"
             raise Invalid(detail, errors=faults.flaws, faults=faults.count)
         chooser = _Chooser(card, seen, seed)
-        splits, leaks = _divide(first, into, chooser)
+        splits, leaks = _divide(first, into, chooser, answers={*card.answers, "id"})
         warnings = [*tally.warnings(), *chooser.warnings(), *leaks]
         return Taken(total, splits, chooser.seed_used, tally.stats(), warnings)
     finally:
@@ -128,7 +130,7 @@ def _records(path: Path, card: Card, media_type: str, faults: _Faults) -> Iterat
 
     def readable() -> Iterator[Record]:
         nonlocal last
-        for found in READERS[media_type](path):
+        for found in _read(path, card, media_type):
             if isinstance(found, Bad):
                 faults.add(found.line, found.detail)
                 continue
@@ -145,6 +147,22 @@ def _records(path: Path, card: Card, media_type: str, faults: _Faults) -> Iterat
         faults.add(last, fault.detail)
     except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
         faults.add(last, f"the table does not read as rows of {card.name}")
+
+
+def _read(path: Path, card: Card, media_type: str) -> Iterator[Record | Bad]:
+    if media_type != archive.MEDIA_TYPE or card.archive is None:
+        yield from READERS[media_type](path)
+        return
+    try:
+        opened = archive.Archive(path)
+    except ValueError as error:
+        yield Bad(1, str(error))
+        return
+    with closing(opened):
+        try:
+            yield from card.archive(opened)
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
+            yield Bad(1, f"the zip does not read as rows of {card.name}")
 
 
 def _sentence(error: ValidationError) -> str:
@@ -208,7 +226,7 @@ class _Chooser:
         return found
 
 
-def _divide(first: Path, into: Path, chooser: _Chooser) -> tuple[dict[str, int], list[str]]:
+def _divide(first: Path, into: Path, chooser: _Chooser, *, answers: set[str]) -> tuple[dict[str, int], list[str]]:
     """The second pass: how many rows each part has, and warnings of rows that several share."""
     counts: dict[str, int] = dict.fromkeys(PARTS, 0)
     marks, parts = array("Q"), array("B")
@@ -224,7 +242,7 @@ def _divide(first: Path, into: Path, chooser: _Chooser) -> tuple[dict[str, int],
             for one in PARTS if part is None else (part,):
                 counts[one] += 1
             if part is not None:
-                marks.append(_mark(row))
+                marks.append(_mark(row, answers))
                 parts.append(PARTS.index(part))
     return counts, _leaks(marks, parts)
 
@@ -233,9 +251,9 @@ def _row_bytes(line: bytes) -> bytes:
     return line[line.index(b'"row":') + 6 : -2]
 
 
-def _mark(row: dict[str, Any]) -> int:
+def _mark(row: dict[str, Any], answers: set[str]) -> int:
     told = orjson.dumps(
-        {name: value for name, value in row.items() if name not in ANSWERS}, option=orjson.OPT_SORT_KEYS
+        {name: value for name, value in row.items() if name not in answers}, option=orjson.OPT_SORT_KEYS
     )
     return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "little")
 

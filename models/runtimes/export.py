@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from models.batch import Batch
-from models.runtimes.onnx_run import FORWARD, OnnxRun, filename
+from models.runtimes.onnx_run import OnnxRun, filename
+from models.runtimes.run import Run
 from models.runtimes.torch_run import TorchRun
 from models.task import AnyNetwork, Function
 
 TOLERANCE = 1e-5
 """How far an answer may differ from torch's, relative to numbers above one."""
+CHECKS = 24
+"""Calls of each function that are held against torch."""
 
 
-def export(network: AnyNetwork, net: torch.nn.Module, batches: Sequence[Batch], folder: Path) -> str | None:
+Calls = dict[str, list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]]
+"""What each function was asked, and what it said."""
+
+
+def export(
+    network: AnyNetwork, net: torch.nn.Module, ask: Callable[[Run], object], folder: Path, *, checks: int = CHECKS
+) -> str | None:
     """Write `net.onnx` (and a graph for each further function) into the folder.
 
-    Only what gives torch's own answers on `batches`, within 1e-5, is kept. Returns None, or why there
-    is no export, in a sentence: the network is then served by torch.
+    `ask` asks the network what it is asked when it serves (`Codec.predict` over some ragged batches); its first
+    call of a function is traced, and only graphs that give torch's own answers to its calls, within 1e-5, are
+    kept. Returns None, or why there is no export, in a sentence: the network is then served by torch.
     """
     net = net.cpu().eval()
     functions = network.functions(net)
+    recorder = Recorder(TorchRun(net, network), checks)
     try:
+        ask(recorder)
         for name, function in functions.items():
-            _write(function, batches[0], folder / filename(name))
-        difference = _difference(TorchRun(net, network), OnnxRun(folder), list(functions), batches)
+            if name not in recorder.calls:
+                raise ValueError(f"the function '{name}' was never called")
+            _write(function, recorder.calls[name][0][0], folder / filename(name))
+        difference = _difference(recorder.calls, OnnxRun(folder))
         if difference <= TOLERANCE:
             return None
         reason = f"the export differs from torch by {difference:.1e}, above {TOLERANCE:.0e}"
@@ -40,8 +54,25 @@ def export(network: AnyNetwork, net: torch.nn.Module, batches: Sequence[Batch], 
     return reason
 
 
-def _write(function: Function, batch: Batch, path: Path) -> None:
-    arrays = tuple(torch.from_numpy(np.ascontiguousarray(batch.arrays[name])) for name in function.inputs)
+class Recorder:
+    """A `Run` that remembers what another was asked and said: the first, and then ever rarer calls."""
+
+    def __init__(self, run: Run, most: int) -> None:
+        self.calls: Calls = {}
+        self._run, self._most, self._counts = run, most, Counter[str]()
+
+    def __call__(self, function: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = self._run(function, inputs)
+        count = self._counts[function]
+        self._counts[function] += 1
+        kept = self.calls.setdefault(function, [])
+        if len(kept) < self._most and (count < self._most // 2 or count & (count - 1) == 0):
+            kept.append((dict(inputs), outputs))
+        return outputs
+
+
+def _write(function: Function, inputs: Mapping[str, np.ndarray], path: Path) -> None:
+    arrays = tuple(torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in function.inputs)
     free = {
         name: {axis: label for axis, label in enumerate(axes) if isinstance(label, str)}
         for name, axes in {**function.inputs, **function.outputs}.items()
@@ -61,11 +92,11 @@ def _write(function: Function, batch: Batch, path: Path) -> None:
         )
 
 
-def _difference(torch_run: TorchRun, onnx_run: OnnxRun, names: list[str], batches: Sequence[Batch]) -> float:
+def _difference(calls: Calls, run: OnnxRun) -> float:
     worst = 0.0
-    for batch in batches:
-        for name in names if FORWARD not in names else [FORWARD]:
-            expected, found = torch_run(name, batch.arrays), onnx_run(name, batch.arrays)
+    for name, recorded in calls.items():
+        for inputs, expected in recorded:
+            found = run(name, inputs)
             for output, array in expected.items():
                 scale = np.maximum(1.0, np.abs(array))
                 worst = max(worst, float(np.max(np.abs(found[output] - array) / scale, initial=0.0)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 
 from models.batch import Batch
 from models.nets.recurrent import Encoder
-from models.runtimes.export import export
+from models.runtimes.export import Recorder, export
 from models.runtimes.onnx_run import OnnxRun, filename
+from models.runtimes.run import Run
 from models.runtimes.torch_run import TorchRun
 from models.task import Config, Function, Network, Schema
 
@@ -56,6 +58,14 @@ def batch(*lengths: int, seed: int = 0) -> Batch:
 RAGGED = [batch(4, 1, 7), batch(3), batch(2, 2, 9, 1, 5, seed=1)]
 
 
+def asking(*batches: Batch) -> Callable[[Run], None]:
+    def ask(run: Run) -> None:
+        for ragged in batches:
+            run("forward", ragged.arrays)
+
+    return ask
+
+
 def net(fault: str | None = None, **options: object) -> Last:
     torch.manual_seed(0)
     return Last(fault, **options).eval()  # type: ignore[arg-type]
@@ -64,7 +74,7 @@ def net(fault: str | None = None, **options: object) -> Last:
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_packed_layers_of_unequal_width_export_exactly(cell: str, tmp_path: Path) -> None:
     held = net(cell=cell)
-    assert export(Sole(), held, RAGGED[:1], tmp_path) is None
+    assert export(Sole(), held, asking(RAGGED[0]), tmp_path) is None
     one, other = TorchRun(held, Sole()), OnnxRun(tmp_path)
     for ragged in [*RAGGED, batch(6, 6, 6, seed=2), batch(1, 50, 200, seed=3)]:
         expected, found = one("forward", ragged.arrays), other("forward", ragged.arrays)
@@ -78,14 +88,27 @@ def test_packed_layers_of_unequal_width_export_exactly(cell: str, tmp_path: Path
     ("fault", "sentence"), [("constant", "differs from torch by"), ("unexportable", "cannot be exported")]
 )
 def test_what_is_not_exact_is_not_kept_and_the_reason_is_said(fault: str, sentence: str, tmp_path: Path) -> None:
-    reason = export(Sole(), net(fault), RAGGED, tmp_path)
+    reason = export(Sole(), net(fault), asking(*RAGGED), tmp_path)
     assert reason is not None
     assert sentence in reason
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_function_that_nothing_calls_is_no_export(tmp_path: Path) -> None:
+    reason = export(Sole(), net(), asking(), tmp_path)
+    assert reason == "the network cannot be exported: the function 'forward' was never called"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_checked_is_spread_over_a_long_conversation() -> None:
+    recorder = Recorder(lambda _function, inputs: dict(inputs), 8)
+    for step in range(100):
+        recorder("step", {"at": np.array([step])})
+    assert [int(inputs["at"][0]) for inputs, _ in recorder.calls["step"]] == [0, 1, 2, 3, 4, 8, 16, 32]
+
+
 def test_several_threads_get_their_own_answers(tmp_path: Path) -> None:
-    assert export(Sole(), net(), RAGGED, tmp_path) is None
+    assert export(Sole(), net(), asking(*RAGGED), tmp_path) is None
     run = OnnxRun(tmp_path)
     expected = [run("forward", ragged.arrays)["last"] for ragged in RAGGED]
     right: list[bool] = []
