@@ -66,7 +66,11 @@ Width = Annotated[int, Field(ge=1, le=2048)]
 class Config(Schema):
     """Options of one training run that every task shares."""
 
-    cell: Literal["lstm", "gru"] = Field("lstm", description="Recurrent cell of the encoder.")
+    cell: Literal["lstm", "gru", "rnn", "peephole", "coupled", "slstm"] = Field(
+        "lstm",
+        description="Recurrent cell of the encoder: `lstm`, `gru`, `rnn` (Elman), or an LSTM with `peephole` "
+        "connections, with `coupled` input and forget gate, or with exponential gating (`slstm`).",
+    )
     hidden: Width = Field(64, description="Units of each layer and direction.")
     layers: Annotated[int, Field(ge=1, le=8)] | Annotated[list[Width], Field(min_length=1, max_length=8)] = Field(
         1, description="How many layers of `hidden` units, or a list with the units of each layer."

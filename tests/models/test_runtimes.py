@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.batch import Batch
-from models.nets.recurrent import Encoder
+from models.nets.recurrent import CELLS, Encoder
 from models.runtimes.export import Recorder, export
 from models.runtimes.onnx_run import OnnxRun, filename
 from models.runtimes.run import Run
@@ -71,7 +71,55 @@ def net(fault: str | None = None, **options: object) -> Last:
     return Last(fault, **options).eval()  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+class Advance(nn.Module):
+    """An encoder as a function that goes on from a state."""
+
+    def __init__(self, cell: str) -> None:
+        super().__init__()
+        self.encoder = Encoder(2, [5, 3], cell=cell)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, T, 2), state (B, S) -> (B, T, 3), (B, S)."""
+        return self.encoder.advance(x, state)
+
+
+class Going(Sole):
+    """A network of the one function `advance`, of any number of steps or of one at a time."""
+
+    def __init__(self, steps: str | int) -> None:
+        self.steps = steps
+
+    def functions(self, net: nn.Module) -> dict[str, Function]:
+        size = net.encoder.state_size
+        inputs = {"x": ("B", self.steps, 2), "state": ("B", size)}
+        outputs = {"steps": ("B", self.steps, 3), "state_after": ("B", size)}
+        return {"advance": Function(module=net, inputs=inputs, outputs=outputs)}
+
+
+@pytest.mark.parametrize("steps", ["T", 1])
+@pytest.mark.parametrize("cell", CELLS)
+def test_an_encoder_that_goes_on_from_a_state_exports_exactly(cell: str, steps: str | int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    held, network, random = Advance(cell).eval(), Going(steps), np.random.default_rng(0)
+
+    def arrays(size: int, steps: int) -> dict[str, np.ndarray]:
+        x = random.normal(size=(size, steps, 2)).astype(np.float32)
+        return {"x": x, "state": np.zeros((size, held.encoder.state_size), np.float32)}
+
+    asked = arrays(2, 1 if steps == 1 else 4)
+    assert export(network, held, lambda run: run("advance", asked), tmp_path) is None
+    one, other = TorchRun(held, network), OnnxRun(tmp_path)
+    expected = found = arrays(3, 1)
+    for count in (1, 1, 1) if steps == 1 else (1, 7, 2):
+        expected, found = ({**arrays(3, count), "state": given["state"]} for given in (expected, found))
+        found["x"] = expected["x"]
+        said, told = one("advance", expected), other("advance", found)
+        for name, array in said.items():
+            np.testing.assert_allclose(told[name], array, atol=1e-5, rtol=1e-5)
+        expected["state"], found["state"] = said["state_after"], told["state_after"]
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_packed_layers_of_unequal_width_export_exactly(cell: str, tmp_path: Path) -> None:
     held = net(cell=cell)
     assert export(Sole(), held, asking(RAGGED[0]), tmp_path) is None

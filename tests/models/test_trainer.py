@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from models import trainer
+from models.nets.recurrent import CELLS
 from models.runtimes.torch_run import TorchRun
 from models.task import Config
 from models.trainer import EpochReport, Progress, Stopped, Trained, TrainingError, guarded, train
@@ -91,13 +92,20 @@ def test_it_learns_and_says_what_each_epoch_measured() -> None:
     assert trained.state.calibrated
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_the_same_seed_repeats_bit_for_bit(cell: str) -> None:
     config = {"cell": cell, "layers": 2, "dropout": 0.3, "seed": 7}
     one, again, other = run(config=config), run(config=config), run(config=config | {"seed": 8})
     assert same(one, again)
     assert one.metrics == again.metrics
     assert not same(one, other)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_learns_in_half_precision(cell: str) -> None:
+    trained = run(config={"cell": cell, "precision": "bf16", "epochs": 2})
+    assert all(math.isfinite(value) for report in trained.history for value in report.values.values())
+    assert {weight.dtype for weight in trained.net.state_dict().values()} == {torch.float32}
 
 
 def test_the_loss_of_a_part_is_exact_over_unequal_batches() -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from models.nets.recurrent import CELLS
 from models.predictor import Predictor
 from models.runtimes.torch_run import TorchRun
 from models.task import Fault, Part
@@ -146,7 +147,7 @@ def test_a_level_outside_of_zero_and_one_is_refused(level: float) -> None:
         ForecastingParams(quantiles=[level])
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("given", [{"look_back": 1}, {"look_back": 400, "layers": [6, 4]}, {"bidirectional": True}])
 def test_every_cell_reads_any_look_back(cell: str, given: dict[str, Any]) -> None:
     predictor = learnt(rows(2), ForecastingConfig(hidden=4, epochs=1, windows=60, **{"cell": cell}, **given))
