@@ -21,6 +21,7 @@ from app.services.answers import Answers
 from app.services.datasets import Datasets
 from app.services.jobs import Jobs
 from app.services.keys import Keys
+from app.services.pictures import Pictures
 from app.services.registry import Registry
 from app.services.vectors import VectorFiles
 from app.serving.predictions import Predictions
@@ -47,6 +48,7 @@ class Services:
     datasets: Datasets
     vectors: VectorFiles
     jobs: Jobs
+    pictures: Pictures
     registry: Registry
     keys: Keys
     answers: Answers

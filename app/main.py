@@ -13,6 +13,7 @@ from app.services.answers import Answers
 from app.services.datasets import Datasets
 from app.services.jobs import Jobs
 from app.services.keys import Keys, refuse_without_keys
+from app.services.pictures import Pictures
 from app.services.registry import Registry
 from app.services.vectors import VectorFiles
 from app.serving.loaded import Loaded
@@ -26,13 +27,15 @@ def build(given: Settings) -> Services:
     blobs = open_blobs(given.blob_store)
     registry = Registry(database, blobs, given)
     loaded = Loaded(registry, blobs, given)
+    jobs = Jobs(database, settings=given)
     return Services(
         settings=given,
         database=database,
         blobs=blobs,
         datasets=Datasets(database, blobs, given),
         vectors=VectorFiles(database, blobs, given),
-        jobs=Jobs(database, settings=given),
+        jobs=jobs,
+        pictures=Pictures(jobs),
         registry=registry,
         keys=Keys(database, given),
         answers=Answers(database),

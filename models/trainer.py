@@ -29,6 +29,8 @@ LEAST_BATCHES = 16
 """Batches of an epoch at least, where there are so many examples: few data still take many steps."""
 LEAST_STEPS = 200
 """Steps before patience may end a training: few data need many passes before the first sign."""
+GLANCE = 256
+"""Training examples at most that are scored after each epoch, and never more than the validation part has."""
 EXPLODED = 1e4
 """A loss this many times the first epoch's has diverged, though it is still finite."""
 
@@ -198,10 +200,11 @@ class _Run:
             f"{len(train)} training examples in {per_epoch} batches an epoch, {len(validation)} for validation, "
             f"{count(self.net)} parameters"
         )
+        glance = _glanced_at(train, validation)
         while self.epoch < self.config.epochs:
             self.epoch += 1
             values = self._epoch(train, lengths, budget)
-            values |= self._judge(validation)
+            values |= self._glance(glance) | self._judge(validation)
             report = EpochReport(epoch=self.epoch, step=self.step, values=values)
             self.history.append(report)
             self.watch.epoch(report)
@@ -299,6 +302,14 @@ class _Run:
 
     # judging
 
+    def _glance(self, examples: Sequence[Example]) -> dict[str, float]:
+        """The card's metric on a few training examples, as `train_<metric>`: what overfitting looks like."""
+        metric = self.codec.card.metric
+        if not examples or metric == "loss":  # the loss of the whole part is known already
+            return {}
+        score = self.evaluate(examples)[metric]
+        return {f"train_{metric}": score} if math.isfinite(score) else {}
+
     def _judge(self, validation: Sequence[Example]) -> dict[str, float]:
         scores = self.evaluate(validation)
         card = self.codec.card
@@ -354,6 +365,16 @@ class _Run:
             seconds=time.monotonic() - self.started,
             examples=examples,
         )
+
+
+def _glanced_at(train: Sequence[Example], validation: Sequence[Example]) -> Sequence[Example]:
+    """The training examples that are scored after each epoch: always the same, spread over the part.
+
+    None where they are scored as validation already, or carry no answer."""
+    most = min(GLANCE, len(validation), len(train))
+    if validation is train or any(example.answer is None for example in train):
+        return []
+    return [train[index * len(train) // most] for index in range(most)]
 
 
 def count(net: nn.Module) -> int:

@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Body, Header, Query, Request, Response
@@ -148,6 +148,24 @@ def logs(id: str, use: Use) -> LogList:  # noqa: A002
     """What the job said."""
     found = use.jobs.events(id, kinds=["log"], limit=100_000)
     return LogList(items=[LogView(at=event.at, **event.data) for event in found])
+
+
+def _picture(form: Literal["png", "svg"], media_type: str) -> None:
+    @router.get(
+        f"/{{id}}/plot.{form}",
+        name=f"plot {form}",
+        response_class=Response,
+        responses={200: {"content": {media_type: {}}}, **responses(404, 409)},
+        dependencies=[require("train")],
+    )
+    def plot(id: str, use: Use) -> Response:  # noqa: A002
+        """The training history as a picture: the loss, and the task's metric, over the epochs."""
+        drawn: bytes = use.pictures.history(id, form)
+        return Response(drawn, media_type=media_type, headers={"Cache-Control": "no-cache"})
+
+
+_picture("png", "image/png")
+_picture("svg", "image/svg+xml")
 
 
 @router.get(

@@ -118,6 +118,18 @@ def test_the_loss_of_a_part_is_exact_over_unequal_batches() -> None:
     assert trained.metrics["validation_loss"] == pytest.approx(float(total) / n, rel=1e-5)
 
 
+def test_some_training_examples_are_scored_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = run(parts={"train": tiny.rows(90), "validation": tiny.rows(30, seed=5)})
+    assert all(0 <= report.values["train_accuracy"] <= 1 for report in trained.history)
+    chosen = trainer._glanced_at(trained.examples["train"], trained.examples["validation"])
+    assert [id(example) for example in chosen] == [id(example) for example in trained.examples["train"][::3]]
+    monkeypatch.setattr(trainer, "GLANCE", 0)
+    without = run(parts={"train": tiny.rows(90), "validation": tiny.rows(30, seed=5)})
+    assert same(trained, without)
+    assert "train_accuracy" not in without.history[0].values
+    assert "train_accuracy" not in run(parts={"train": tiny.rows(30)}).history[0].values, "it is validation already"
+
+
 def test_the_best_weights_come_back() -> None:
     trained = run(config={"epochs": 10, "lr": 0.3, "patience": 10})
     best = max(trained.history, key=lambda r: (r.values["accuracy"], -r.values["validation_loss"]))
