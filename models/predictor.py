@@ -30,10 +30,10 @@ class Predictor:
         return self.codec.predict(self.run, self.codec.collate(examples), params, self.state)
 
     def probe(self) -> None:
-        """Answer the card's own examples: a version that cannot is not put to work."""
+        """Answer what the codec asks of every version: one that cannot is not put to work."""
         params = self.codec.card.params()
-        items = [self.codec.card.parse_item(example) for example in self.codec.card.examples]
-        outputs = self.answer([self.prepare(item, params) for item in items], params)
+        examples = [self.prepare(item, params) for item in self.codec.probes(self.state)]
+        outputs = self.answer(examples, params)
         for output in outputs:
             self.codec.card.output.model_validate(output.model_dump())
 

@@ -204,6 +204,11 @@ class Codec(ABC, Generic[RowT, ItemT, OutputT, StateT, ParamsT, ConfigT]):
     def score(self, outputs: Sequence[OutputT], answers: Sequence[Any]) -> dict[str, float]:
         """The card's metric and its companions over a whole part; `answers` are `Example.answer`."""
 
+    def probes(self, state: StateT) -> Sequence[ItemT]:
+        """Items that a version must answer before it is put to work; by default the card's examples. A task whose
+        state fixes what its items look like (a width, a kind) makes items that fit."""
+        return [self.card.parse_item(example) for example in self.card.examples]
+
     def calibrate(self, run: Run, batches: Sequence[Batch], state: StateT, answers: Sequence[Sequence[Any]]) -> StateT:
         """A new state with thresholds or temperatures fitted on the validation part; by default the same."""
         return state

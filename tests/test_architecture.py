@@ -19,6 +19,7 @@ LAYERS: dict[str, int] = {
     "models.tasks.*.codec": 2,
     "models.tasks.*.network": 6,
     "models.families": 1,
+    "models.families.*.schema": 0,
     "models.families.*.codec": 1,
     "models.families.*.network": 5,
     "models.runtimes": 0,

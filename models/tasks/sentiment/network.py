@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from models.batch import Batch
+from models.families.classify.network import LabelNetwork
+from models.nets.pooling import Pooling
 from models.nets.recurrent import Encoder
-from models.task import Function, Network, Vectors
+from models.task import Vectors
 from models.tasks.sentiment.codec import BUCKETS, SUBWORDS
 from models.tasks.sentiment.schema import SentimentConfig, State
 from models.vocab import PADDING, SPECIAL, UNKNOWN
@@ -37,7 +37,8 @@ class Reader(nn.Module):
         )
         self.dropout = nn.Dropout(config.dropout)
         self.word_dropout = config.word_dropout
-        self.output = nn.Linear(2 * self.encoder.size, labels)
+        self.pooling = Pooling("mean_max", self.encoder.size)
+        self.output = nn.Linear(self.pooling.size, labels)
 
     def forward(self, words: Tensor, subwords: Tensor, lengths: Tensor) -> Tensor:
         """words (B, T), subwords (B, T, K), lengths (B,) -> logits (B, C)."""
@@ -46,23 +47,19 @@ class Reader(nn.Module):
             words = words.masked_fill(lost & (words > PADDING), UNKNOWN)
         pieces = (subwords > PADDING).sum(-1, keepdim=True).clamp(min=1)
         x = self.words(words) + self.subwords(subwords).sum(2) / pieces
-        steps, _ = self.encoder(self.dropout(x), lengths)
-        mask = (torch.arange(words.shape[1], device=words.device) < lengths[:, None])[:, :, None]
-        mean = (steps * mask).sum(1) / lengths[:, None]
-        greatest = steps.masked_fill(~mask, -1e4).amax(1)
-        return self.output(self.dropout(torch.cat([greatest, mean], dim=1)))
+        steps, last = self.encoder(self.dropout(x), lengths)
+        return self.output(self.dropout(self.pooling(steps, last, lengths)))
 
 
-class SentimentNetwork(Network[State, SentimentConfig]):
-    """Cross entropy over labels, slightly smoothed."""
+class SentimentNetwork(LabelNetwork[State, SentimentConfig]):
+    """Word vectors may be given; they are then fine-tuned more slowly than the rest learns."""
 
     def build(self, state: State, config: SentimentConfig) -> nn.Module:
         width = state.vector_width or config.embedding
         return Reader(len(state.vocabulary) + SPECIAL, len(state.labels), width, config)
 
     def initialise(self, net: nn.Module, state: State, config: SentimentConfig, vectors: Vectors | None) -> None:
-        shares = torch.tensor(state.counts, dtype=torch.float32)
-        net.output.bias.data = torch.log(shares / shares.sum())
+        super().initialise(net, state, config, vectors)
         if vectors is not None:
             found, known = vectors.matrix(state.vocabulary)
             rows = torch.from_numpy(known).nonzero().flatten()
@@ -76,16 +73,8 @@ class SentimentNetwork(Network[State, SentimentConfig]):
         slow = [{"params": dear, "lr_scale": 0.3, "weight_decay": 0.0}] if dear else []
         return [{"params": others}, *slow]
 
-    def loss(self, net: nn.Module, batch: Batch) -> tuple[Tensor, int]:
-        labels = batch.arrays["label"]
-        logits = net(batch.arrays["words"], batch.arrays["subwords"], batch.arrays["lengths"]).float()
-        smoothing = 0.05 if net.training else 0.0
-        total = functional.cross_entropy(logits, labels, ignore_index=-1, reduction="sum", label_smoothing=smoothing)
-        return total, int((labels >= 0).sum())
-
-    def functions(self, net: nn.Module) -> dict[str, Function]:
-        inputs = {"words": ("B", "T"), "subwords": ("B", "T", SUBWORDS), "lengths": ("B",)}
-        return {"forward": Function(module=net, inputs=inputs, outputs={"logits": ("B", net.output.out_features)})}
+    def inputs(self, net: nn.Module) -> dict[str, tuple[str | int, ...]]:
+        return {"words": ("B", "T"), "subwords": ("B", "T", SUBWORDS), "lengths": ("B",)}
 
 
 NETWORK = SentimentNetwork()

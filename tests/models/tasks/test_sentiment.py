@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +15,12 @@ import models.tasks.sentiment
 from models.predictor import Predictor
 from models.runtimes.export import export
 from models.runtimes.onnx_run import OnnxRun
+from models.runtimes.run import Run
 from models.runtimes.torch_run import TorchRun
 from models.schemas import LabelParams
-from models.tasks.sentiment.codec import CODEC, softmax
+from models.tasks.sentiment.codec import CODEC
 from models.tasks.sentiment.network import NETWORK
-from models.tasks.sentiment.schema import CARD, MOST_LABELS, LabelTally, Row, SentimentConfig, State
+from models.tasks.sentiment.schema import CARD, Row, SentimentConfig, State, TextTally
 from models.trainer import Trained, train
 from models.vectors import WordVectors
 from models.vocab import SPECIAL, UNKNOWN
@@ -96,7 +96,12 @@ def test_the_exported_network_gives_the_same_answers(four: tuple, tmp_path: Path
     trained, config = four
     examples = [CODEC.example(text, ALL, trained.state, config) for text in [*ODD, *(row.text for row in FOUR)]]
     batches = [CODEC.collate(some) for some in (examples, examples[:1], examples[3:9])]
-    assert export(NETWORK, trained.net, batches, tmp_path) is None
+
+    def asked(run: Run) -> None:
+        for batch in batches:
+            CODEC.predict(run, batch, ALL, trained.state)
+
+    assert export(NETWORK, trained.net, asked, tmp_path) is None
     run = OnnxRun(tmp_path)
     expected = served(trained, config).answer(examples, ALL)
     for one, other in zip(CODEC.predict(run, batches[0], ALL, trained.state), expected, strict=True):
@@ -142,34 +147,6 @@ def test_a_label_never_learnt_counts_as_a_mistake_and_not_in_the_loss() -> None:
     assert np.isfinite(trained.metrics["validation_loss"])
 
 
-class Fixed:
-    """A network that always says the same."""
-
-    def __init__(self, logits: np.ndarray) -> None:
-        self.logits = logits
-
-    def __call__(self, function: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {"logits": self.logits}
-
-
-@pytest.mark.parametrize("truth", [0.5, 1.0, 2.0, 4.0])
-def test_the_temperature_finds_how_much_too_sure_the_network_is(truth: float) -> None:
-    generator = np.random.default_rng(0)
-    honest = generator.normal(size=(8000, 3)) * 2
-    answers = ["abc"[generator.choice(3, p=p)] for p in softmax(honest)]
-    state = State(labels=["a", "b", "c"], counts=[1, 1, 1], vocabulary=[])
-    batch = CODEC.collate([CODEC.example("a", ALL, state, SentimentConfig())])
-    found = CODEC.calibrate(Fixed((honest * truth).astype(np.float32)), [batch], state, [answers])
-    assert found.temperature == pytest.approx(truth, rel=0.12)
-    assert (state.temperature, found.labels) == (1.0, state.labels)
-
-
-def test_too_few_answers_leave_the_temperature_alone() -> None:
-    state = State(labels=["a", "b"], counts=[1, 1], vocabulary=[])
-    batch = CODEC.collate([CODEC.example("a", ALL, state, SentimentConfig())])
-    assert CODEC.calibrate(Fixed(np.ones((3, 2))), [batch], state, [["a", "b", "a"]]) is state
-
-
 def test_given_vectors_are_taken_up_and_learn_more_slowly() -> None:
     vectors = WordVectors({"great": 0, "hated": 1}, np.array([[1, 2, 3], [-1, 0, 1]], dtype=np.float16))
     config = SentimentConfig(vectors="given", hidden=4)
@@ -194,29 +171,9 @@ def test_a_state_keeps_its_index_out_of_its_file(four: tuple) -> None:
     assert State.model_validate_json(state.model_dump_json()) == state
 
 
-def tallied(*rows: tuple[str, str | None]) -> LabelTally:
-    tally = LabelTally()
-    for line, (label, part) in enumerate(rows, start=1):
-        tally.add(Row(text="abcd", label=label, split=part), line=line, part=part)
-    return tally
-
-
-def test_the_tally_counts_labels_and_lengths() -> None:
-    tally = tallied(("a", None), ("a", None), ("b", None), ("b", None))
-    assert tally.stats() == {"labels": {"a": 2, "b": 2}, "mean_characters": 4.0, "longest_characters": 4}
+def test_the_tally_counts_characters() -> None:
+    tally = TextTally()
+    for line, label in enumerate("aabb", start=1):
+        tally.add(Row(text="abcd" * line, label=label), line=line, part=None)
+    assert tally.stats() == {"labels": {"a": 2, "b": 2}, "mean_characters": 10.0, "longest_characters": 16}
     assert tally.faults() == tally.warnings() == []
-
-
-def test_the_tally_refuses_data_that_cannot_teach() -> None:
-    assert "at least two labels" in tallied(("a", None), ("a", None)).faults()[0][1]
-    assert "only the label 'a'" in tallied(("a", "train"), ("b", "test")).faults()[0][1]
-    assert "no row" in tallied(("a", "test"), ("b", "test")).faults()[0][1]
-    many = tallied(*((str(i), None) for i in range(MOST_LABELS + 50)))
-    assert many.faults()[0][0] == MOST_LABELS + 1
-    assert len(many.labels) == MOST_LABELS
-
-
-def test_the_tally_warns_of_what_is_suspicious() -> None:
-    told = tallied(("a", "train"), ("a", "train"), ("b", "train"), ("b", "train"), ("c", "test")).warnings()
-    assert any("'c' has one row" in text for text in told)
-    assert any("'c' stands in no training row" in text for text in told)

@@ -1,0 +1,49 @@
+"""Other versions of the same signal, for learning. Knows numbers over time, never what they stand for.
+
+B batch, T time steps (padded), F features. After Um et al. 2017, *Data augmentation of wearable sensor data*.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class Augment(nn.Module):
+    """Jitter, scaling, time warping and cropping, each by its share; the identity when not learning."""
+
+    def __init__(self, *, jitter: float, scaling: float, warping: float, cropping: float) -> None:
+        super().__init__()
+        self.jitter, self.scaling, self.warping, self.cropping = jitter, scaling, warping, cropping
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, T, F), lengths (B,) from 1 to T -> the same, shorter where cropped."""
+        if not self.training:
+            return x, lengths
+        if self.warping or self.cropping:
+            x, lengths = self._resampled(x, lengths)
+        if self.scaling:
+            x = x * (1 + self.scaling * torch.randn(x.shape[0], 1, x.shape[2], device=x.device, dtype=x.dtype))
+        if self.jitter:
+            x = x + self.jitter * torch.randn_like(x)
+        return x, lengths
+
+    def _resampled(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """A piece of each row, read at a speed that varies along one arch of a sine. One batch loses one
+        share, so that rows of equal length stay equal: they run faster."""
+        kept = 1 - self.cropping * float(torch.rand(()))
+        shorter = (lengths * kept).round().long().clamp(min=1)
+        rows, steps = x.shape[0], int(shorter.max())
+        start = torch.rand(rows, 1, device=x.device) * (lengths - shorter)[:, None]
+        along = torch.arange(steps, device=x.device) / (shorter - 1).clamp(min=1)[:, None]  # (B, T), 0 to 1
+        along = along.clamp(max=1.0)
+        bend = self.warping * (2 * torch.rand(rows, 1, device=x.device) - 1)
+        place = start + (along + bend * torch.sin(math.pi * along) / math.pi) * (shorter - 1)[:, None]
+        below = place.floor().long()
+        above = torch.minimum(below + 1, (lengths - 1)[:, None])
+        share = (place - below)[:, :, None].to(x.dtype)
+        wide = (-1, -1, x.shape[2])
+        lower, upper = (x.gather(1, at[:, :, None].expand(wide)) for at in (below, above))
+        return torch.lerp(lower, upper, share), shorter

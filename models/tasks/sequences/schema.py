@@ -1,0 +1,143 @@
+"""What may be asked about a sequence of numbers or tokens, and what is answered. Pydantic only."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from models.arrays import Numbers
+from models.families.classify.schema import LabelState, LabelTally, SignalConfig
+from models.scaling import Scale
+from models.schemas import LabelOutput, LabelParams
+from models.task import Card, Part, Schema
+from models.vocab import Vocabulary
+
+Kind = Literal["values", "tokens"]
+Token = Annotated[str, Field(min_length=1, max_length=200)] | Annotated[int, Field(strict=True)]
+NAMED = 20
+"""Faults that are told in full."""
+
+
+class SequenceItem(Schema):
+    """Steps in order: feature vectors, single numbers, or tokens."""
+
+    values: Annotated[np.ndarray, Numbers(axes=(1, 2))] | None = Field(
+        default=None, description="A number, or a list of features, for each step."
+    )
+    tokens: Annotated[list[Token], Field(min_length=1, max_length=1_000_000)] | None = Field(
+        default=None, description="A word, sign or code for each step.", examples=[["open", "read", "close"]]
+    )
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if (self.values is None) == (self.tokens is None):
+            raise ValueError("either `values` or `tokens` is expected, and not both")
+        return self
+
+    @property
+    def kind(self) -> Kind:
+        """Which of the two it has."""
+        return "tokens" if self.values is None else "values"
+
+    @property
+    def steps(self) -> np.ndarray:
+        """The values as (T, F)."""
+        assert self.values is not None  # noqa: S101  asked of values alone
+        return self.values[:, None] if self.values.ndim == 1 else self.values
+
+    @property
+    def words(self) -> list[str]:
+        """The tokens as text: 7 and "7" are one."""
+        return [str(token) for token in self.tokens or ()]
+
+
+class Row(SequenceItem):
+    """A sequence and its label."""
+
+    label: str = Field(min_length=1, max_length=200)
+    split: Part | None = None
+
+
+class SequenceConfig(SignalConfig):
+    """Options of one training run of a sequence model."""
+
+    embedding: int = Field(64, ge=1, le=1024, description="Width of a token's vector.")
+    token_dropout: float = Field(0.1, ge=0.0, lt=1.0, description="Share of tokens made unknown while learning.")
+    min_count: int = Field(1, ge=1, le=1000, description="A token rarer than this in the training part is unknown.")
+    max_tokens: int = Field(50_000, ge=1, le=1_000_000, description="Tokens in the vocabulary at most.")
+    max_steps: int = Field(2000, ge=1, le=100_000, description="A longer sequence is cut after so many steps.")
+
+
+class State(LabelState):
+    """What is counted before learning, and fitted after it."""
+
+    scale: Scale | None = None
+    """Of each feature, where the rows hold values."""
+    vocabulary: list[str] | None = None
+    """Where the rows hold tokens."""
+
+    @property
+    def kind(self) -> Kind:
+        """What the model was taught to read."""
+        return "tokens" if self.scale is None else "values"
+
+    @cached_property
+    def index(self) -> Vocabulary:
+        """The ids of the vocabulary's tokens."""
+        return Vocabulary(self.vocabulary or [])
+
+
+class SequenceTally(LabelTally):
+    """Counts labels and steps; the first row says what all others must look like."""
+
+    unit = "steps"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first: tuple[int, int | None] | None = None
+        """Line and width of the first row; tokens have no width."""
+        self.odd: list[tuple[int | None, str]] = []
+
+    def length(self, row: Row) -> int:
+        return len(row.words) if row.values is None else len(row.values)
+
+    def add(self, row: Row, *, line: int, part: Part | None) -> None:
+        super().add(row, line=line, part=part)
+        width = None if row.values is None else row.steps.shape[1]
+        if self.first is None:
+            self.first = line, width
+        elif width != self.first[1] and len(self.odd) < NAMED:
+            self.odd.append((line, f"{said(width)} where line {self.first[0]} has {said(self.first[1])}"))
+
+    def stats(self) -> dict[str, Any]:
+        width = self.first[1] if self.first else None
+        return {**super().stats(), "kind": "tokens" if width is None else "values", "features": width}
+
+    def faults(self) -> list[tuple[int | None, str]]:
+        return [*self.odd, *super().faults()]
+
+
+def said(width: int | None) -> str:
+    """What a step is, in words; tokens have no width."""
+    return "tokens" if width is None else f"{width} number{'' if width == 1 else 's'} a step"
+
+
+CARD = Card(
+    name="sequences",
+    title="Label of a sequence",
+    item=SequenceItem,
+    row=Row,
+    output=LabelOutput,
+    state=State,
+    tally=SequenceTally,
+    params=LabelParams,
+    config=SequenceConfig,
+    examples=(
+        {"values": [[0.1, 1.0], [0.4, 0.9], [0.9, 0.5], [1.2, -0.1]]},
+        {"values": [[1.0, 0.0], [0.5, 0.9], [-0.4, 0.9]]},
+    ),
+    metric="accuracy",
+)
