@@ -22,9 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from models import catalog
+from models.monitor import Silent
 from models.predictor import Predictor
 from models.runtimes.torch_run import TorchRun
-from models.trainer import Silent, train
+from models.trainer import train
 
 SEASONS = {"MONTHLY": 12, "QUARTERLY": 4}
 FREQS = {"MONTHLY": "M", "QUARTERLY": "Q"}

@@ -19,7 +19,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from models import catalog
-from models.trainer import Silent, train
+from models.monitor import Silent
+from models.trainer import train
 from models.vectors import WordVectors
 
 

@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader
 
 from models import catalog
 from models.batch import Batch, Example, batches
-from models.trainer import CLIP, Silent, train
+from models.monitor import Silent
+from models.trainer import CLIP, train
 
 BAR = 1.5
 LENGTHS = (21.0, 9.5, 4, 56)

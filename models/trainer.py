@@ -11,13 +11,16 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from models import checkpoint
 from models.batch import Batch, Example, batches
+from models.checkpoint import Checkpoint, CheckpointError, Keeper
+from models.monitor import EpochReport, Monitor, Progress, Silent, Stopped, TrainingError
 from models.runtimes.torch_run import TorchRun
 from models.task import PARTS, AnyCodec, AnyNetwork, Config, Part, Schema, Vectors
 
@@ -31,75 +34,12 @@ LEAST_STEPS = 200
 """Steps before patience may end a training: few data need many passes before the first sign."""
 GLANCE = 256
 """Training examples at most that are scored after each epoch, and never more than the validation part has."""
+KEEP_EVERY = 30.0
+"""Seconds between two checkpoints within an epoch; each epoch's end makes one as well."""
+KEEP_SHARE = 0.02
+"""Share of the time that checkpoints may take: a dear one is made more rarely."""
 EXPLODED = 1e4
 """A loss this many times the first epoch's has diverged, though it is still finite."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a training is."""
-
-    fraction: float
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    eta_seconds: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochReport:
-    """What one epoch measured."""
-
-    epoch: int
-    step: int
-    values: dict[str, float]
-
-
-class Monitor(Protocol):
-    """Who watches a training."""
-
-    def progress(self, progress: Progress) -> None: ...
-
-    def epoch(self, report: EpochReport) -> None: ...
-
-    def log(self, text: str, level: str = "info") -> None: ...
-
-    def stop(self) -> str | None:
-        """Asked between batches: None, or why to stop now."""
-        ...
-
-
-class Silent:
-    """Watches nothing and never stops."""
-
-    def progress(self, progress: Progress) -> None: ...
-
-    def epoch(self, report: EpochReport) -> None: ...
-
-    def log(self, text: str, level: str = "info") -> None: ...
-
-    def stop(self) -> str | None:
-        return None
-
-
-class TrainingError(Exception):
-    """A training that cannot succeed: `type` is stable, `detail` is the cause, `remedy` what to do."""
-
-    def __init__(self, type: str, detail: str, remedy: str) -> None:  # noqa: A002  the problem's own word
-        super().__init__(detail)
-        self.type, self.detail, self.remedy = type, detail, remedy
-
-
-class Stopped(Exception):
-    """The monitor asked to stop."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,8 +68,13 @@ def train(
     vectors: Vectors | None = None,
     monitor: Monitor | None = None,
     max_seconds: float | None = None,
+    keeper: Keeper | None = None,
 ) -> Trained:
-    """Learn from the rows of each part. Raises `TrainingError`, and `Stopped` when the monitor asks for it."""
+    """Learn from the rows of each part. Raises `TrainingError`, and `Stopped` when the monitor asks for it.
+
+    With a `keeper` the training goes on from its latest checkpoint, to the same weights as one that was
+    never interrupted (bit for bit on one CPU in fp32).
+    """
     watch = monitor or Silent()
     started = time.monotonic()
     torch.set_num_threads(threads)
@@ -149,6 +94,8 @@ def train(
     network.initialise(net, state, config, vectors)
     plan = _Plan(codec=codec, network=network, config=config, device=device, max_seconds=max_seconds)
     run = _Run(plan, state, net.to(device), watch, started)
+    if keeper is not None:
+        run.kept_by(keeper)
     run.learn(examples["train"], examples["validation"])
     return run.finish(examples)
 
@@ -164,6 +111,20 @@ class _Plan:
     max_seconds: float | None
 
 
+@dataclass(kw_only=True)
+class _Pass:
+    """One pass over the training part, so far."""
+
+    sampler: dict[str, Any]
+    """The sampler's state as it was when the pass began: the same order comes out of it again."""
+    batches: int = 0
+    loss: float = 0.0
+    count: int = 0
+    norms: float = 0.0
+    examples: int = 0
+    seconds: float = 0.0
+
+
 class _Run:
     """All that changes while learning, in one object."""
 
@@ -175,11 +136,18 @@ class _Run:
         self.step = 0
         self.steps = 1
         self.epoch = 0
+        self.under_way: _Pass | None = None
         self.best: dict[str, torch.Tensor] = copy.deepcopy(net.state_dict())
         self.best_score = (-math.inf, -math.inf)
         self.stale = 0
         self.first_loss = math.inf
         self.history: list[EpochReport] = []
+        self.halved = False
+        """Whether memory ran out once: batches are since then learnt from in two halves."""
+        self.fitted = 0
+        """Padded steps of the largest batch, or half, that memory held."""
+        self.keeper: Keeper | None = None
+        self.kept_at, self.keep_cost = time.monotonic(), 0.0
         self.bf16 = config.precision == "bf16" or (
             config.precision == "auto" and device.startswith("cuda") and torch.cuda.is_bf16_supported()
         )
@@ -201,21 +169,14 @@ class _Run:
             f"{count(self.net)} parameters"
         )
         glance = _glanced_at(train, validation)
-        while self.epoch < self.config.epochs:
-            self.epoch += 1
+        while not self._over():
             values = self._epoch(train, lengths, budget)
             values |= self._glance(glance) | self._judge(validation)
             report = EpochReport(epoch=self.epoch, step=self.step, values=values)
             self.history.append(report)
+            self.under_way = None
             self.watch.epoch(report)
-            if self.stale >= self.config.patience and self.step >= LEAST_STEPS:
-                self.watch.log(f"no better score for {self.stale} epochs: stopping after epoch {self.epoch}")
-                break
-            if self._late():
-                self.watch.log(
-                    f"the time of {self.max_seconds:g} s is up: stopping after epoch {self.epoch}", "warning"
-                )
-                break
+            self._keep(every=0.0)
         if not math.isfinite(self.best_score[0]):
             raise TrainingError(
                 "bad-data",
@@ -224,51 +185,112 @@ class _Run:
             )
         self.watch.progress(self._progress(1.0))
 
+    def _over(self) -> bool:
+        """Whether there is nothing more to learn; the same answer after a resumption."""
+        if self.under_way is not None:
+            return False
+        if self.stale >= self.config.patience and self.step >= LEAST_STEPS:
+            self.watch.log(f"no better score for {self.stale} epochs: stopping after epoch {self.epoch}")
+            return True
+        if self.epoch > 0 and self._late():
+            self.watch.log(f"the time of {self.max_seconds:g} s is up: stopping after epoch {self.epoch}", "warning")
+            return True
+        return self.epoch >= self.config.epochs
+
     def _late(self) -> bool:
         return self.max_seconds is not None and time.monotonic() - self.started > self.max_seconds
 
     def _epoch(self, train: Sequence[Example], lengths: list[int], budget: int) -> dict[str, float]:
         self.net.train()
-        began, total, counted, norms, told = time.monotonic(), 0.0, 0, 0.0, 0.0
-        steps = seen = 0
-        for chosen in batches(lengths, steps=budget, shuffle=self.sampler):
+        if self.under_way is None:
+            self.epoch += 1
+            self.under_way = _Pass(sampler=self.sampler.bit_generator.state)
+        done = self.under_way
+        self.sampler.bit_generator.state = done.sampler
+        began, told = time.monotonic() - done.seconds, 0.0
+        for chosen in list(batches(lengths, steps=budget, shuffle=self.sampler))[done.batches :]:
             reason = self.watch.stop()
             if reason is not None:
+                self._keep(every=None)
                 raise Stopped(reason)
-            loss, n, norm = self._step(self.codec.collate([train[i] for i in chosen]))
-            total, counted, norms, steps = total + loss, counted + n, norms + norm, steps + 1
-            seen += len(chosen)
+            loss, n, norm = self._step([train[i] for i in chosen])
+            done.loss, done.count, done.norms = done.loss + loss, done.count + n, done.norms + norm
+            done.batches, done.examples = done.batches + 1, done.examples + len(chosen)
+            done.seconds = time.monotonic() - began
             if self._late():
                 break
             if time.monotonic() - told > 0.5:
                 told = time.monotonic()
                 self.watch.progress(self._progress(self.step / self.steps))
-        loss = total / max(1, counted)
+                self._keep(every=KEEP_EVERY)
+        loss = done.loss / max(1, done.count)
         self.first_loss = min(self.first_loss, loss) if self.epoch > 1 else loss
         if loss > EXPLODED * max(abs(self.first_loss), 1e-3):
             raise self._diverged(f"the training loss rose to {loss:.3g} in epoch {self.epoch}")
         return {
             "train_loss": loss,
             "lr": self.config.lr * self._schedule(),
-            "grad_norm": norms / max(1, steps),
-            "examples_per_second": seen / max(1e-9, time.monotonic() - began),
+            "grad_norm": done.norms / max(1, done.batches),
+            "examples_per_second": done.examples / max(1e-9, done.seconds),
         }
 
-    def _step(self, batch: Batch) -> tuple[float, int, float]:
+    def _step(self, chosen: list[Example]) -> tuple[float, int, float]:
         self.step += 1
         rate = self.config.lr * self._schedule()
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
-        total, n = self._loss(batch)
-        if not math.isfinite(total.item()):
-            raise self._diverged(f"the loss became {total.item()} at step {self.step} (epoch {self.epoch})")
-        self.optimizer.zero_grad(set_to_none=True)
-        (total / max(1, n)).backward()
+        total, n = self._fitting_gradient(chosen)
         norm = float(nn.utils.clip_grad_norm_(self.net.parameters(), CLIP))
         if not math.isfinite(norm):
             raise self._diverged(f"the gradient became {norm} at step {self.step} (epoch {self.epoch})")
         self.optimizer.step()
-        return total.item(), n, norm
+        return total, n, norm
+
+    def _fitting_gradient(self, chosen: list[Example]) -> tuple[float, int]:
+        """`_gradient`; where memory runs out for the first time, that of two halves from then on."""
+        try:
+            return self._gradient(chosen)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            if self.halved or len(chosen) == 1:
+                raise self._too_large() from error
+        self.halved = True
+        self.watch.log("memory ran out: from here on each batch is learnt from in two halves", "warning")
+        release(self.device)
+        return self._fitting_gradient(chosen)
+
+    def _gradient(self, chosen: list[Example]) -> tuple[float, int]:
+        """The loss of a batch and its count; the gradient of its mean lies in the parameters."""
+        self.optimizer.zero_grad(set_to_none=True)
+        if not self.halved or len(chosen) == 1:
+            total, n = self._checked_loss(chosen)
+            (total / max(1, n)).backward()
+            return total.item(), n
+        summed, counted = 0.0, 0
+        for half in (chosen[::2], chosen[1::2]):
+            total, n = self._checked_loss(half)
+            total.backward()
+            summed, counted = summed + total.item(), counted + n
+        for parameter in self.net.parameters():
+            if parameter.grad is not None:
+                parameter.grad /= max(1, counted)
+        return summed, counted
+
+    def _checked_loss(self, chosen: list[Example]) -> tuple[torch.Tensor, int]:
+        total, n = self._loss(self.codec.collate(chosen))
+        if not math.isfinite(total.item()):
+            raise self._diverged(f"the loss became {total.item()} at step {self.step} (epoch {self.epoch})")
+        self.fitted = max(self.fitted, len(chosen) * max(example.length for example in chosen))
+        return total, n
+
+    def _too_large(self) -> TrainingError:
+        fits = self.fitted or max(1, self.config.batch_steps // 4)
+        return TrainingError(
+            "out-of-memory",
+            f"the memory did not hold half a batch of {self.config.batch_steps} steps with {self.config.widths} units",
+            f"set `batch_steps` to {fits}, which would fit, or use fewer `hidden` units",
+        )
 
     def _loss(self, batch: Batch) -> tuple[torch.Tensor, int]:
         tensors = batch.mapped(lambda array: torch.from_numpy(array).to(self.device))
@@ -299,6 +321,72 @@ class _Run:
             steps=self.steps,
             eta_seconds=None if eta is None else round(eta, 1),
         )
+
+    # checkpoints
+
+    def kept_by(self, keeper: Keeper) -> None:
+        """Lay checkpoints down with a keeper, and go on from its latest."""
+        self.keeper = keeper
+        try:
+            latest = keeper.latest()
+            if latest is None:
+                return
+            self._restore(latest)
+        except (CheckpointError, KeyError, ValueError, RuntimeError) as error:
+            reason = error if isinstance(error, CheckpointError) else "it is not of this network"
+            raise CheckpointError(f"the checkpoint cannot be gone on from: {reason}") from None
+        keeper.resumed(epoch=self.epoch, step=self.step)
+        self.watch.log(f"going on from step {self.step} (epoch {self.epoch})")
+
+    def _keep(self, *, every: float | None) -> None:
+        """Make a checkpoint if one is due: `every` seconds, each epoch's end (0), or at any price (None)."""
+        if self.keeper is None:
+            return
+        began = time.monotonic()
+        if every is not None and began - self.kept_at < max(every, self.keep_cost / KEEP_SHARE):
+            return
+        self.keeper.keep(self._snapshot())
+        self.kept_at = time.monotonic()
+        self.keep_cost = self.kept_at - began
+
+    def _snapshot(self) -> Checkpoint:
+        tensors = {
+            **checkpoint.nested("net", self.net.state_dict()),
+            **checkpoint.nested("best", self.best),
+            **checkpoint.nested("optimizer", checkpoint.optimizer_tensors(self.optimizer)),
+            **checkpoint.nested("random", checkpoint.random_states(self.device)),
+        }
+        facts = {
+            "step": self.step,
+            "epoch": self.epoch,
+            "under_way": None if self.under_way is None else asdict(self.under_way),
+            "sampler": self.sampler.bit_generator.state,
+            "best_score": [None if math.isinf(value) else value for value in self.best_score],
+            "stale": self.stale,
+            "first_loss": None if math.isinf(self.first_loss) else self.first_loss,
+            "history": [asdict(report) for report in self.history],
+            "halved": self.halved,
+            "fitted": self.fitted,
+            "seconds": time.monotonic() - self.started,
+        }
+        return Checkpoint(tensors=tensors, facts=facts)
+
+    def _restore(self, kept: Checkpoint) -> None:
+        tensors, facts = kept.tensors, kept.facts
+        self.net.load_state_dict(checkpoint.under("net", tensors))
+        device = next(self.net.parameters()).device
+        self.best = {name: tensor.to(device) for name, tensor in checkpoint.under("best", tensors).items()}
+        checkpoint.restore_optimizer(self.optimizer, checkpoint.under("optimizer", tensors))
+        checkpoint.restore_random(checkpoint.under("random", tensors), self.device)
+        self.step, self.epoch, self.stale = facts["step"], facts["epoch"], facts["stale"]
+        self.under_way = None if facts["under_way"] is None else _Pass(**facts["under_way"])
+        self.sampler.bit_generator.state = facts["sampler"]
+        first, second = (-math.inf if value is None else value for value in facts["best_score"])
+        self.best_score = (first, second)
+        self.first_loss = math.inf if facts["first_loss"] is None else facts["first_loss"]
+        self.history = [EpochReport(**report) for report in facts["history"]]
+        self.halved, self.fitted = facts["halved"], facts["fitted"]
+        self.started = time.monotonic() - facts["seconds"]
 
     # judging
 
@@ -387,7 +475,7 @@ def guarded(work: Callable[[], Trained], config: Config) -> Trained:
     try:
         return work()
     except (MemoryError, RuntimeError) as error:
-        if not _memory(error):
+        if not out_of_memory(error):
             raise
         raise TrainingError(
             "out-of-memory",
@@ -396,6 +484,14 @@ def guarded(work: Callable[[], Trained], config: Config) -> Trained:
         ) from error
 
 
-def _memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
     """Whether memory ran out. Torch has a type for it on accelerators, and on the CPU a sentence alone."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def release(device: str) -> None:
+    """Give back what an accelerator's allocator holds and nobody uses."""
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    elif device.startswith("mps"):
+        torch.mps.empty_cache()

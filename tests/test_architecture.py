@@ -30,6 +30,7 @@ LAYERS: dict[str, int] = {
     "models.nets": 4,
     "models.runtimes.torch_run": 7,
     "models.runtimes.export": 7,
+    "models.checkpoint": 4,
     "models.trainer": 7,
     "app": 13,
     "app.errors": 8,

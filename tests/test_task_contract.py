@@ -18,6 +18,8 @@ from safetensors.torch import save_file
 import models.tasks
 from models import artifact, catalog, predictor
 from models.batch import Example
+from models.checkpoint import Checkpoint
+from models.monitor import EpochReport, Progress, Stopped
 from models.predictor import Predictor
 from models.runtimes.export import export
 from models.runtimes.onnx_run import OnnxRun
@@ -62,9 +64,10 @@ def sample(card: Card) -> dict[Part, list[Any]]:
     return parts
 
 
-def learn(name: str, **config: Any) -> Trained:
+def learn(name: str, *, watch: Interrupting | None = None, **config: Any) -> Trained:
     card = catalog.card(name)
-    return train(catalog.codec(name), catalog.network(name), sample(card), card.config(**config))
+    parts = sample(card)
+    return train(catalog.codec(name), catalog.network(name), parts, card.config(**config), monitor=watch, keeper=watch)
 
 
 @pytest.fixture(scope="module", params=catalog.names())
@@ -183,11 +186,40 @@ def test_a_bad_item_fails_alone(learnt: Learnt) -> None:
     assert outputs(loaded, good) == expected
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(learnt: Learnt) -> None:
-    first, again, other = (learn(learnt.card.name, hidden=8, epochs=2, seed=seed) for seed in (3, 3, 4))
-    pairs = list(zip(first.net.state_dict().values(), again.net.state_dict().values(), strict=True))
+class Interrupting:
+    """A monitor that stops a training after some batches, and the keeper of what was laid down then."""
+
+    def __init__(self, batches: int) -> None:
+        self.left, self.held = batches, list[Checkpoint]()
+
+    def progress(self, progress: Progress) -> None: ...
+
+    def epoch(self, report: EpochReport) -> None: ...
+
+    def log(self, text: str, level: str = "info") -> None: ...
+
+    def stop(self) -> str | None:
+        self.left -= 1
+        return "interrupted" if self.left == -1 else None
+
+    def latest(self) -> Checkpoint | None:
+        return self.held[-1] if self.held else None
+
+    def resumed(self, *, epoch: int, step: int) -> None: ...
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        self.held.append(checkpoint)
+
+
+def test_a_seed_gives_its_weights_interrupted_or_not_and_another_seed_others(learnt: Learnt) -> None:
+    name, interrupting = learnt.card.name, Interrupting(3)
+    first, other = (learn(name, hidden=8, epochs=2, seed=seed) for seed in (3, 4))
+    with pytest.raises(Stopped):
+        learn(name, hidden=8, epochs=2, seed=3, watch=interrupting)
+    resumed = learn(name, hidden=8, epochs=2, seed=3, watch=interrupting)
+    pairs = list(zip(first.net.state_dict().values(), resumed.net.state_dict().values(), strict=True))
     assert all(one.equal(two) for one, two in pairs)
-    assert first.metrics == again.metrics
+    assert first.metrics == resumed.metrics
     rest = zip(first.net.state_dict().values(), other.net.state_dict().values(), strict=True)
     assert not all(one.equal(two) for one, two in rest)
 

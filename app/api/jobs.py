@@ -130,8 +130,8 @@ def _steering(verb: str, summary: str) -> None:
 for _verb, _summary in {
     "cancel": "Stop a job for good, between two batches.",
     "pause": "Stop a job for a while.",
-    "resume": "Go on with a paused or cancelled job.",
-    "retry": "Begin a failed or cancelled job again.",
+    "resume": "Go on with a paused or cancelled job, from its latest checkpoint.",
+    "retry": "Begin a failed or cancelled job again, from its start.",
 }.items():
     _steering(_verb, _summary)
 
@@ -140,7 +140,8 @@ for _verb, _summary in {
 def metrics(id: str, use: Use) -> MetricsList:  # noqa: A002
     """What each epoch measured."""
     found = use.jobs.events(id, kinds=["metrics"], limit=100_000)
-    return MetricsList(items=[MetricsView(at=event.at, **event.data) for event in found])
+    epochs = {event.data["epoch"]: event for event in found}  # one that was begun again counts once
+    return MetricsList(items=[MetricsView(at=event.at, **event.data) for event in epochs.values()])
 
 
 @router.get("/{id}/logs", responses=responses(404), dependencies=[require("train")])

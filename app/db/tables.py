@@ -111,6 +111,12 @@ class Job(Table):
     progress: Mapped[Json]
     metrics: Mapped[Json]
     attempt: Mapped[int]
+    strikes: Mapped[int] = mapped_column(server_default="0")
+    """Times in a row that a worker or its process was lost and nothing had been laid down since the last time."""
+    checkpoint: Mapped[Json | None]
+    """The latest: `{blob, bytes, epoch, step, at}`."""
+    resumed_from: Mapped[Json | None]
+    """`{epoch, step}` of the checkpoint that the latest attempt went on from."""
     fence: Mapped[int] = mapped_column(BigInteger)
     """Grows with each claim; a write with an older one changes nothing."""
     worker: Mapped[str | None]

@@ -33,6 +33,10 @@ class Order:
     vectors: Path | None
     folder: Path
     """An empty folder for the artifact."""
+    checkpoints: Path
+    """An empty folder for checkpoints on their way to the worker."""
+    checkpoint: Path | None
+    """The one to go on from."""
     dataset: dict[str, Any]
     threads: int
     device: str

@@ -15,10 +15,10 @@ import structlog
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.blobs import Blobs
+from app.blobs import Blobs, local
 from app.db.engine import Database
 from app.db.repositories.workers import WorkerRepository
-from app.errors import CellgateError
+from app.errors import CellgateError, NotFound
 from app.jobs.executors import Executor, Message, Order, Running
 from app.jobs.queue import Claim, Lost, Queue
 from app.services.datasets import Datasets
@@ -113,8 +113,9 @@ class Loop:
             self._patiently(lambda: self.queue.fail(claim, problem))
 
     def _order(self, claim: Claim, scratch: Path) -> Order:
-        request, folder = claim.request, scratch / "artifact"
+        request, folder, checkpoints = claim.request, scratch / "artifact", scratch / "checkpoints"
         folder.mkdir()
+        checkpoints.mkdir()
         dataset = self.parts.datasets.get(claim.dataset)
         vectors = request["config"].get("vectors")
         return Order(
@@ -124,11 +125,22 @@ class Loop:
             rows=self.parts.datasets.local_rows(claim.dataset, scratch),
             vectors=self.parts.vectors.local_file(vectors, scratch) if vectors else None,
             folder=folder,
+            checkpoints=checkpoints,
+            checkpoint=self._checkpoint(claim, scratch),
             dataset={"id": dataset.id, "digest": dataset.digest},
             threads=self.parts.settings.threads,
             device=self.parts.device,
             max_seconds=request.get("max_seconds"),
         )
+
+    def _checkpoint(self, claim: Claim, scratch: Path) -> Path | None:
+        if claim.checkpoint is None:
+            return None
+        try:
+            return local(self.parts.blobs, claim.checkpoint, scratch)
+        except NotFound:
+            log.warning("checkpoint gone: the job begins anew", job=claim.id)
+            return None
 
     def _watch(self, claim: Claim, running: Running) -> None:
         """Carry messages until the work ends; heartbeats go on whether it speaks or not."""
@@ -173,6 +185,12 @@ class Loop:
         if kind in {"progress", "metrics", "log"}:
             self._patiently(lambda: self.queue.tell(claim, kind, data))
             return False
+        if kind == "resumed":
+            self._patiently(lambda: self.queue.resumed(claim, data))
+            return False
+        if kind == "checkpoint":
+            self._keep(claim, data)
+            return False
         if kind == "done":
             self._finish(claim, data)
         elif kind == "stopped" and self.stopping.is_set():
@@ -183,6 +201,15 @@ class Loop:
             self._patiently(lambda: self.queue.fail(claim, data))
         log.info("job ended", job=claim.id, how=kind)
         return True
+
+    def _keep(self, claim: Claim, data: dict[str, Any]) -> None:
+        """Put a checkpoint where every worker finds it; the one before is then no longer needed."""
+        path = Path(data["path"])
+        size = path.stat().st_size
+        kept = {"blob": self.parts.blobs.put(path), "bytes": size, "epoch": data["epoch"], "step": data["step"]}
+        before = self._patiently(lambda: self.queue.checkpoint(claim, kept))
+        if before is not None:
+            self.parts.blobs.delete(before)
 
     def _finish(self, claim: Claim, done: dict[str, Any]) -> None:
         stored = self.parts.registry.store(Path(done["zip"]))

@@ -18,10 +18,10 @@ from app.db.engine import Database
 from app.db.repositories.jobs import JobRepository, lease
 from app.db.tables import Job
 
-ATTEMPTS = 3
-"""Times a job is begun before a lost worker fails it."""
-BACK_OFF = 2.0
-"""Seconds before a job whose worker was lost is begun again; doubled with each attempt."""
+STRIKES = 5
+"""Times in a row that a job's worker may be lost, and nothing of it laid down, before the job fails."""
+BACK_OFF = 1.0
+"""Seconds before a job whose worker was lost is begun again; doubled with each strike."""
 
 
 class Lost(Exception):
@@ -40,6 +40,8 @@ class Claim:
     dataset: str
     attempt: int
     request: dict[str, Any]
+    checkpoint: str | None
+    """The blob to go on from."""
 
 
 class Queue:
@@ -62,6 +64,7 @@ class Queue:
             job.attempt += 1
             job.worker, job.device = self.worker, device
             job.started_at = job.started_at or now
+            job.resumed_from = None
             job.heartbeat_at, job.lease_until = now, lease(now, self.lease_seconds)
             jobs.moved(job, "running", f"claimed by {self.worker}, attempt {job.attempt}", now)
             return Claim(
@@ -73,6 +76,7 @@ class Queue:
                 dataset=str(job.dataset),
                 attempt=job.attempt,
                 request=job.request,
+                checkpoint=job.checkpoint["blob"] if job.checkpoint else None,
             )
 
     @contextmanager
@@ -99,17 +103,34 @@ class Queue:
             elif kind == "metrics":
                 job.metrics = {**job.metrics, **data["values"]}
 
+    def checkpoint(self, claim: Claim, kept: dict[str, Any]) -> str | None:
+        """Note the latest checkpoint, `{blob, bytes, epoch, step}`; returns the blob it takes the place of.
+
+        Raises `Lost`.
+        """
+        with self._held(claim) as (_, _, job, now):
+            before = job.checkpoint["blob"] if job.checkpoint else None
+            job.checkpoint = {**kept, "at": now.isoformat()}
+            job.strikes = 0
+            return None if before == kept["blob"] else before
+
+    def resumed(self, claim: Claim, place: dict[str, Any]) -> None:
+        """Note that the work goes on from a checkpoint, `{epoch, step}`. Raises `Lost`."""
+        with self._held(claim) as (_, _, job, _):
+            job.resumed_from = place
+
     def succeed(self, claim: Claim, finish: Callable[[Session], dict[str, Any]]) -> None:
         """End well: `finish` registers what was made in the same transaction and returns the result. Raises `Lost`."""
         with self._held(claim) as (session, jobs, job, now):
             job.result = finish(session)
             job.progress = {**job.progress, "fraction": 1.0, "eta_seconds": 0.0}
+            job.checkpoint = None
             jobs.moved(job, "succeeded", "done", now)
 
     def fail(self, claim: Claim, problem: dict[str, Any]) -> None:
         """End badly, with a problem that says what to do. Raises `Lost`."""
         with self._held(claim) as (_, jobs, job, now):
-            job.error = problem
+            job.error, job.checkpoint = problem, None
             jobs.moved(job, "failed", problem["detail"], now)
 
     def stopped(self, claim: Claim) -> None:
@@ -148,19 +169,20 @@ def lost(jobs: JobRepository, job: Job, reason: str, now: datetime) -> None:
     job.fence += 1  # whoever held it may still be alive: it can write no more
     if _as_asked(jobs, job, reason, now):
         return
-    if job.attempt >= ATTEMPTS:
-        job.error = worker_lost(job.attempt)
+    job.strikes += 1
+    if job.strikes >= STRIKES:
+        job.error = worker_lost(job.strikes)
         jobs.moved(job, "failed", job.error["detail"], now)
     else:
-        _again(jobs, job, reason, now, BACK_OFF * 2 ** (job.attempt - 1))
+        _again(jobs, job, reason, now, BACK_OFF * 2 ** (job.strikes - 1))
 
 
-def worker_lost(attempts: int) -> dict[str, Any]:
+def worker_lost(strikes: int) -> dict[str, Any]:
     """The problem of a job that no worker survives."""
     return {
         "type": "worker-lost",
         "title": "Worker lost",
-        "detail": f"the process that ran this job died {attempts} times",
+        "detail": f"the process that ran this job died {strikes} times in a row",
         "remedy": "look for the kernel's out-of-memory killer in the system's log; "
         "lower `batch_steps` or `hidden`, then retry the job",
     }

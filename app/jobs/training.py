@@ -15,11 +15,13 @@ import torch
 from safetensors.torch import save_file
 
 from app.jobs.executors import Message, Order
-from models import artifact, catalog, vectors
+from models import artifact, catalog, checkpoint, vectors
+from models.checkpoint import Checkpoint, CheckpointError
+from models.monitor import EpochReport, Progress, Stopped, TrainingError
 from models.runtimes.export import export
 from models.runtimes.run import Run
 from models.task import PARTS, Config, Fault, Part
-from models.trainer import EpochReport, Progress, Stopped, Trained, TrainingError, guarded, train
+from models.trainer import Trained, guarded, train
 
 TITLES = {"bad-data": "Bad data", "diverged": "Training diverged", "out-of-memory": "Out of memory"}
 
@@ -43,10 +45,35 @@ class Reporter:
         return self._stop()
 
 
+class FolderKeeper:
+    """Lays checkpoints down in a folder, from which the worker takes them. At most two wait there."""
+
+    def __init__(self, order: Order, send: Callable[[Message], None]) -> None:
+        self._from, self._folder, self._send = order.checkpoint, order.checkpoints, send
+        self._number = 0
+
+    def latest(self) -> Checkpoint | None:
+        return None if self._from is None else checkpoint.load(self._from)
+
+    def forget(self) -> None:
+        """Begin anew: the latest is of no use."""
+        self._from = None
+
+    def resumed(self, *, epoch: int, step: int) -> None:
+        self._send(("resumed", {"epoch": epoch, "step": step}))
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        self._number += 1
+        path = self._folder / f"{self._number:08}.safetensors"
+        checkpoint.save(path)
+        facts = checkpoint.facts
+        self._send(("checkpoint", {"path": str(path), "epoch": facts["epoch"], "step": facts["step"]}))
+
+
 def run(order: Order, send: Callable[[Message], None], stop: Callable[[], str | None]) -> None:
     """Do the order; ends with one message: done, stopped or failed."""
     try:
-        send(("done", _made(order, Reporter(send, stop))))
+        send(("done", _made(order, send, Reporter(send, stop))))
     except Stopped as stopped:
         send(("stopped", {"reason": stopped.reason}))
     except TrainingError as error:
@@ -65,11 +92,12 @@ def _problem(kind: str, detail: str, remedy: str) -> dict[str, Any]:
     return {"type": kind, "title": TITLES.get(kind, "Internal fault"), "detail": detail, "remedy": remedy}
 
 
-def _made(order: Order, reporter: Reporter) -> dict[str, Any]:
+def _made(order: Order, send: Callable[[Message], None], reporter: Reporter) -> dict[str, Any]:
     codec, network = catalog.codec(order.task), catalog.network(order.task)
     config = codec.card.config.model_validate(order.config)
     rows = _rows(order)
     given = vectors.read(order.vectors) if order.vectors else None
+    keeper = FolderKeeper(order, send)
 
     def learn() -> Trained:
         return train(
@@ -82,9 +110,16 @@ def _made(order: Order, reporter: Reporter) -> dict[str, Any]:
             vectors=given,
             monitor=reporter,
             max_seconds=order.max_seconds,
+            keeper=keeper,
         )
 
-    return _written(order, guarded(learn, config), config, reporter)
+    try:
+        trained = guarded(learn, config)
+    except CheckpointError as error:
+        reporter.log(f"{error}; the training begins anew", "warning")
+        keeper.forget()
+        trained = guarded(learn, config)
+    return _written(order, trained, config, reporter)
 
 
 def _written(order: Order, trained: Trained, config: Config, reporter: Reporter) -> dict[str, Any]:

@@ -68,6 +68,13 @@ class TransitionView(BaseModel):
     reason: str
 
 
+class PlaceView(BaseModel):
+    """A place in a training."""
+
+    epoch: int
+    step: int
+
+
 class JobView(BaseModel):
     """A job as clients see it."""
 
@@ -80,6 +87,8 @@ class JobView(BaseModel):
     progress: ProgressView
     metrics: dict[str, float]
     attempt: int
+    resumed_from: PlaceView | None = Field(None, description="Checkpoint that the latest attempt went on from.")
+    checkpoint: PlaceView | None = Field(None, description="The latest checkpoint, from which `resume` goes on.")
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
@@ -160,14 +169,14 @@ class Jobs:
         return self._steer(id, "pause", {"queued": "paused", "running": "pausing"})
 
     def resume(self, id: str) -> JobView:  # noqa: A002
-        """Go on with a paused or cancelled job."""
+        """Go on with a paused or cancelled job, from its latest checkpoint."""
         return self._steer(id, "resume", {"paused": "queued", "cancelled": "queued"})
 
     def retry(self, id: str) -> JobView:  # noqa: A002
-        """Begin a failed or cancelled job again."""
-        return self._steer(id, "retry", {"failed": "queued", "cancelled": "queued"})
+        """Begin a failed or cancelled job again, from its start."""
+        return self._steer(id, "retry", {"failed": "queued", "cancelled": "queued"}, anew=True)
 
-    def _steer(self, id: str, verb: str, moves: Mapping[str, str]) -> JobView:  # noqa: A002
+    def _steer(self, id: str, verb: str, moves: Mapping[str, str], *, anew: bool = False) -> JobView:  # noqa: A002
         with self.database.write() as session:
             jobs, now = JobRepository(session), self.database.now(session)
             job = _found(jobs, id, lock=True)
@@ -178,6 +187,9 @@ class Jobs:
                 if job.dataset is None:
                     raise Conflict("the data set of this job was deleted")
                 job.attempt, job.error, job.ended_at = 0, None, None
+            if anew:
+                job.checkpoint = None
+            job.strikes = 0
             job.not_before = None
             jobs.moved(job, moves[job.state], f"{verb} was asked for", now)
             session.flush()

@@ -15,10 +15,11 @@ import torch
 from torch import nn
 
 from models import trainer
+from models.monitor import EpochReport, Progress, Stopped, TrainingError
 from models.nets.recurrent import CELLS
 from models.runtimes.torch_run import TorchRun
 from models.task import Config
-from models.trainer import EpochReport, Progress, Stopped, Trained, TrainingError, guarded, train
+from models.trainer import Trained, guarded, train
 
 
 def _tiny() -> Any:

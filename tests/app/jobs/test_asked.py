@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.db.engine import Database
-from app.jobs.queue import ATTEMPTS, Claim, Queue
+from app.jobs.queue import STRIKES, Claim, Queue
 from app.services.jobs import Jobs
 from app.settings import Settings
 from tests.app.jobs.test_queue import add, claimed, queue
@@ -32,5 +32,5 @@ def test_a_child_that_dies_waits_before_it_is_begun_again(database: Database, se
     queue(database).died(claimed(database))
     view = Jobs(database, settings=settings).get("job")
     assert view.state == "queued"
-    assert view.attempt == 1 < ATTEMPTS
+    assert view.attempt == 1 < STRIKES
     assert queue(database).claim("cpu") is None

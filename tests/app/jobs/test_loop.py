@@ -36,6 +36,7 @@ def worker(settings: Settings, url: str) -> Iterator[subprocess.Popen[bytes]]:
         "CELLGATE_DATABASE_URL": url,
         "CELLGATE_POLL_SECONDS": "0.05",
         "CELLGATE_DEVICE": "cpu",
+        "CELLGATE_LEASE_SECONDS": "2",
         "CELLGATE_LOG_LEVEL": "warning",
     }
     process = subprocess.Popen([sys.executable, "-m", "app.worker"], env=environment)
@@ -101,6 +102,50 @@ def test_a_job_trains_a_model_and_a_killed_child_is_begun_again(
     version = Registry(database, open_blobs(settings.blob_store), settings).resolve(Reference.parse("first"))
     assert version.version == 1
     assert version.aliases == ["production"]
+
+
+def test_interrupted_in_every_way_a_job_ends_with_the_weights_of_an_undisturbed_one(
+    jobs: Jobs, settings: Settings, database: Database, database_url: str
+) -> None:
+    config = {"epochs": 50, "patience": 50, "hidden": 8, "embedding": 8, "seed": 3}
+    with worker(settings, database_url) as process:
+        until(jobs, submit(jobs, config, "undisturbed"), lambda view: view.state == "succeeded")
+        job = submit(jobs, config, "disturbed")
+
+        def laid_down(view: JobView) -> int:
+            return view.checkpoint.step if view.checkpoint else 0
+
+        def gets_on() -> int:
+            before = laid_down(jobs.get(job))
+            return laid_down(until(jobs, job, lambda view: laid_down(view) > before))
+
+        gets_on()
+        jobs.pause(job)
+        until(jobs, job, lambda view: view.state == "paused")
+        jobs.resume(job)
+        gets_on()
+        child_of(process).send_signal(signal.SIGKILL)
+        gets_on()
+        process.terminate()
+        assert process.wait(10) == 0
+        assert jobs.get(job).state == "queued"
+    with worker(settings, database_url) as process:
+        gets_on()
+        jobs.cancel(job)
+        until(jobs, job, lambda view: view.state == "cancelled")
+        jobs.resume(job)
+        step = gets_on()
+        process.kill()
+    with worker(settings, database_url):
+        view = until(jobs, job, lambda view: view.state == "succeeded")
+    assert view.resumed_from is not None
+    assert view.resumed_from.step >= step
+    epochs = [event.data["epoch"] for event in jobs.events(job, kinds=["metrics"], limit=10_000)]
+    assert sorted(set(epochs)) == list(range(1, 51))
+    registry = Registry(database, open_blobs(settings.blob_store), settings)
+    one, other = (registry.resolve(Reference.parse(name)) for name in ("undisturbed", "disturbed"))
+    assert one.weights_digest == other.weights_digest
+    assert one.metrics == other.metrics
 
 
 def test_a_worker_that_is_told_to_end_hands_its_job_back_and_leaves_no_process(

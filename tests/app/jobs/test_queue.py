@@ -7,6 +7,7 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -15,7 +16,7 @@ from app.db.engine import Database
 from app.db.repositories.jobs import JobRepository
 from app.db.tables import Dataset, Job
 from app.errors import Conflict
-from app.jobs.queue import ATTEMPTS, Claim, Lost, Queue
+from app.jobs.queue import STRIKES, Claim, Lost, Queue
 from app.services.jobs import Jobs
 from app.settings import Settings
 
@@ -83,6 +84,21 @@ def expire(database: Database) -> None:
         session.execute(update(Job).values(lease_until=database.now(session) - timedelta(seconds=1)))
 
 
+def lose(database: Database, *, laid_down: str | None = None) -> None:
+    """A worker claims the job, perhaps lays a checkpoint down, and is lost."""
+    with database.write() as session:
+        session.execute(update(Job).values(not_before=None))
+    claim = claimed(database)
+    if laid_down is not None:
+        queue(database).checkpoint(claim, kept(laid_down))
+    expire(database)
+    queue(database).reap()
+
+
+def kept(blob: str) -> dict[str, Any]:
+    return {"blob": blob, "bytes": 1, "epoch": 2, "step": 7}
+
+
 def test_priority_first_then_age(database: Database) -> None:
     add(database, "old")
     time.sleep(0.01)
@@ -118,6 +134,8 @@ def test_a_worker_that_lost_its_lease_writes_nothing(database: Database) -> None
         lambda: queue(database).tell(zombie, "log", {"level": "info", "text": "late"}),
         lambda: queue(database).succeed(zombie, lambda _: {}),
         lambda: queue(database).fail(zombie, {"detail": "late"}),
+        lambda: queue(database).checkpoint(zombie, kept("late")),
+        lambda: queue(database).resumed(zombie, {"epoch": 1, "step": 1}),
         lambda: queue(database).hand_back(zombie, "late"),
     ):
         with pytest.raises(Lost):
@@ -136,18 +154,56 @@ def test_a_living_worker_keeps_its_job(database: Database) -> None:
 
 def test_a_job_that_no_worker_survives_fails_with_a_remedy(database: Database, settings: Settings) -> None:
     add(database, "job")
-    for _ in range(ATTEMPTS):
-        with database.write() as session:
-            session.execute(update(Job).values(not_before=None))
-        claimed(database)
-        expire(database)
-        queue(database).reap()
+    for _ in range(STRIKES):
+        lose(database)
     job = Jobs(database, settings=settings).get("job")
     assert job.state == "failed"
     assert job.error is not None
     assert job.error["type"] == "worker-lost"
     assert job.error["remedy"]
     assert queue(database).claim("cpu") is None
+
+
+def test_a_job_that_gets_on_between_its_losses_is_never_given_up(database: Database, settings: Settings) -> None:
+    add(database, "job")
+    for number in range(3 * STRIKES):
+        lose(database, laid_down=f"blob{number}")
+    job = Jobs(database, settings=settings).get("job")
+    assert (job.state, job.attempt) == ("queued", 3 * STRIKES)
+    assert job.checkpoint is not None
+    assert job.checkpoint.step == 7
+
+
+def test_a_checkpoint_is_handed_to_the_next_claim_until_the_job_ends(database: Database, settings: Settings) -> None:
+    jobs = Jobs(database, settings=settings)
+    add(database, "job")
+    claim = claimed(database)
+    assert claim.checkpoint is None
+    assert queue(database).checkpoint(claim, kept("one")) is None
+    assert queue(database).checkpoint(claim, kept("two")) == "one"
+    jobs.pause("job")
+    queue(database).stopped(claim)
+    jobs.resume("job")
+    claim = claimed(database)
+    assert claim.checkpoint == "two"
+    queue(database).resumed(claim, {"epoch": 2, "step": 7})
+    view = jobs.get("job")
+    assert view.resumed_from is not None
+    assert view.resumed_from.model_dump() == {"epoch": 2, "step": 7}
+    queue(database).succeed(claim, lambda _: {})
+    assert jobs.get("job").checkpoint is None
+
+
+def test_cancelled_work_is_kept_for_resume_and_forgotten_by_retry(database: Database, settings: Settings) -> None:
+    jobs = Jobs(database, settings=settings)
+    for verb, expected in (("resume", "one"), ("retry", None)):
+        add(database, verb)
+        claim = claimed(database)
+        queue(database).checkpoint(claim, kept("one"))
+        jobs.cancel(verb)
+        queue(database).stopped(claim)
+        getattr(jobs, verb)(verb)
+        assert claimed(database).checkpoint == expected
 
 
 def test_steering_follows_the_states(database: Database, settings: Settings) -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from models.monitor import TrainingError
 from models.nets.recurrent import CELLS
 from models.predictor import Predictor
 from models.runtimes.torch_run import TorchRun
@@ -23,7 +24,7 @@ from models.tasks.forecasting.codec import CODEC, LEVELS, NaiveErrors
 from models.tasks.forecasting.network import NETWORK
 from models.tasks.forecasting.prepare import prepare
 from models.tasks.forecasting.schema import CARD, ForecastingConfig, ForecastingParams, Item, Row, SeriesTally, table
-from models.trainer import TrainingError, train
+from models.trainer import train
 
 MANY = ForecastingParams(quantiles=[0.001, 0.1, 0.33, 0.5, 0.9, 0.999])
 SMALL = ForecastingConfig(hidden=8, epochs=2)
