@@ -25,6 +25,8 @@ def trained(task: str, folder: Path, *, seed: int = 0) -> Path:
     """The zip of a version that the training code made from the task's sample."""
     made = folder / f"{task}-{seed}"
     made.mkdir(parents=True)
+    checkpoints = folder / f"{task}-{seed}.checkpoints"
+    checkpoints.mkdir()
     sample = Path(catalog.__file__).parent / "tasks" / task / "sample.jsonl"
     rows = folder / f"{task}-{seed}.rows"
     with sample.open("rb") as source, rows.open("wb") as sink:
@@ -39,6 +41,8 @@ def trained(task: str, folder: Path, *, seed: int = 0) -> Path:
         rows=rows,
         vectors=None,
         folder=made,
+        checkpoints=checkpoints,
+        checkpoint=None,
         dataset={"id": "ds_sample", "digest": "0" * 64},
         threads=1,
         device="cpu",
