@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,10 +18,11 @@ import torch
 from torch import nn
 
 from models import checkpoint
-from models.batch import Batch, Example, batches
+from models.batch import Example, batches
 from models.checkpoint import Checkpoint, CheckpointError, Keeper
+from models.judge import Judge, glanced_at
+from models.memory import out_of_memory, release, too_large
 from models.monitor import EpochReport, Monitor, Progress, Silent, Stopped, TrainingError
-from models.runtimes.torch_run import TorchRun
 from models.task import PARTS, AnyCodec, AnyNetwork, Config, Part, Schema, Vectors
 
 CLIP = 1.0
@@ -32,8 +33,6 @@ LEAST_BATCHES = 16
 """Batches of an epoch at least, where there are so many examples: few data still take many steps."""
 LEAST_STEPS = 200
 """Steps before patience may end a training: few data need many passes before the first sign."""
-GLANCE = 256
-"""Training examples at most that are scored after each epoch, and never more than the validation part has."""
 KEEP_EVERY = 30.0
 """Seconds between two checkpoints within an epoch; each epoch's end makes one as well."""
 KEEP_SHARE = 0.02
@@ -131,7 +130,8 @@ class _Run:
     def __init__(self, plan: _Plan, state: Schema, net: nn.Module, watch: Monitor, started: float) -> None:
         self.codec, self.network, self.config, self.device = plan.codec, plan.network, plan.config, plan.device
         self.state, self.net, self.watch, self.started, self.max_seconds = state, net, watch, started, plan.max_seconds
-        config, network, device = plan.config, plan.network, plan.device
+        config, network = plan.config, plan.network
+        self.judge = Judge(plan.codec, network, net, config, plan.device)
         self.sampler = np.random.default_rng(config.seed)
         self.step = 0
         self.steps = 1
@@ -148,9 +148,6 @@ class _Run:
         """Padded steps of the largest batch, or half, that memory held."""
         self.keeper: Keeper | None = None
         self.kept_at, self.keep_cost = time.monotonic(), 0.0
-        self.bf16 = config.precision == "bf16" or (
-            config.precision == "auto" and device.startswith("cuda") and torch.cuda.is_bf16_supported()
-        )
         groups = [{**group} for group in network.parameter_groups(net, config)]
         for group in groups:
             group["lr_scale"] = group.get("lr_scale", 1.0)
@@ -168,10 +165,10 @@ class _Run:
             f"{len(train)} training examples in {per_epoch} batches an epoch, {len(validation)} for validation, "
             f"{count(self.net)} parameters"
         )
-        glance = _glanced_at(train, validation)
+        glance = glanced_at(train, validation)
         while not self._over():
             values = self._epoch(train, lengths, budget)
-            values |= self._glance(glance) | self._judge(validation)
+            values |= self.judge.glance(glance, self.state) | self._judge(validation)
             report = EpochReport(epoch=self.epoch, step=self.step, values=values)
             self.history.append(report)
             self.under_way = None
@@ -254,7 +251,8 @@ class _Run:
             if not out_of_memory(error):
                 raise
             if self.halved or len(chosen) == 1:
-                raise self._too_large() from error
+                fits = self.fitted or max(1, self.config.batch_steps // 4)
+                raise too_large(self.config, fits) from error
         self.halved = True
         self.watch.log("memory ran out: from here on each batch is learnt from in two halves", "warning")
         release(self.device)
@@ -278,24 +276,11 @@ class _Run:
         return summed, counted
 
     def _checked_loss(self, chosen: list[Example]) -> tuple[torch.Tensor, int]:
-        total, n = self._loss(self.codec.collate(chosen))
+        total, n = self.judge.loss(self.codec.collate(chosen))
         if not math.isfinite(total.item()):
             raise self._diverged(f"the loss became {total.item()} at step {self.step} (epoch {self.epoch})")
         self.fitted = max(self.fitted, len(chosen) * max(example.length for example in chosen))
         return total, n
-
-    def _too_large(self) -> TrainingError:
-        fits = self.fitted or max(1, self.config.batch_steps // 4)
-        return TrainingError(
-            "out-of-memory",
-            f"the memory did not hold half a batch of {self.config.batch_steps} steps with {self.config.widths} units",
-            f"set `batch_steps` to {fits}, which would fit, or use fewer `hidden` units",
-        )
-
-    def _loss(self, batch: Batch) -> tuple[torch.Tensor, int]:
-        tensors = batch.mapped(lambda array: torch.from_numpy(array).to(self.device))
-        with torch.autocast(self.device.split(":", maxsplit=1)[0], dtype=torch.bfloat16, enabled=self.bf16):
-            return self.network.loss(self.net, tensors)
 
     def _schedule(self) -> float:
         warm = max(1.0, WARM_UP * self.steps)
@@ -390,16 +375,8 @@ class _Run:
 
     # judging
 
-    def _glance(self, examples: Sequence[Example]) -> dict[str, float]:
-        """The card's metric on a few training examples, as `train_<metric>`: what overfitting looks like."""
-        metric = self.codec.card.metric
-        if not examples or metric == "loss":  # the loss of the whole part is known already
-            return {}
-        score = self.evaluate(examples)[metric]
-        return {f"train_{metric}": score} if math.isfinite(score) else {}
-
     def _judge(self, validation: Sequence[Example]) -> dict[str, float]:
-        scores = self.evaluate(validation)
+        scores = self.judge.evaluate(validation, self.state)
         card = self.codec.card
         score = (scores[card.metric] if card.higher_is_better else -scores[card.metric], -scores["loss"])
         if all(map(math.isfinite, score)) and score > self.best_score:  # a tie is broken by the loss
@@ -409,40 +386,14 @@ class _Run:
             self.stale += 1
         return {"validation_loss": scores.pop("loss"), **scores}
 
-    def evaluate(self, examples: Sequence[Example]) -> dict[str, float]:
-        """Loss and scores over a part."""
-        self.net.eval()
-        run = TorchRun(self.net, self.network, self.device)
-        outputs: list[Any] = [None] * len(examples)
-        params = self.codec.card.scoring or self.codec.card.params()
-        total, counted = 0.0, 0
-        for chosen, batch in self._batches(examples):
-            with torch.inference_mode():
-                loss, n = self._loss(batch)
-            total, counted = total + loss.item(), counted + n
-            for index, output in zip(chosen, self.codec.predict(run, batch, params, self.state), strict=True):
-                outputs[index] = output
-        return {"loss": total / max(1, counted), **self.codec.score(outputs, [example.answer for example in examples])}
-
-    def _batches(self, examples: Sequence[Example]) -> list[tuple[list[int], Batch]]:
-        lengths = [example.length for example in examples]
-        return [
-            (chosen, self.codec.collate([examples[i] for i in chosen]))
-            for chosen in batches(lengths, steps=max(4096, self.config.batch_steps))
-        ]
-
     def finish(self, examples: dict[Part, list[Example]]) -> Trained:
         """The best weights back, the state calibrated, the parts scored."""
         self.net.load_state_dict(self.best)
-        self.net.eval()
-        found = self._batches(examples["validation"])
-        answers = [[examples["validation"][i].answer for i in chosen] for chosen, _ in found]
-        run = TorchRun(self.net, self.network, self.device)
-        self.state = self.codec.calibrate(run, [batch for _, batch in found], self.state, answers)
+        self.state = self.judge.calibrated(examples["validation"], self.state)
         metrics = {}
         for part in ("validation", "test"):
             if examples[part]:  # type: ignore[index]
-                scores = self.evaluate(examples[part])  # type: ignore[index]
+                scores = self.judge.evaluate(examples[part], self.state)  # type: ignore[index]
                 metrics |= {f"{part}_{name}": value for name, value in scores.items()} | scores
         return Trained(
             net=self.net,
@@ -455,43 +406,6 @@ class _Run:
         )
 
 
-def _glanced_at(train: Sequence[Example], validation: Sequence[Example]) -> Sequence[Example]:
-    """The training examples that are scored after each epoch: always the same, spread over the part.
-
-    None where they are scored as validation already, or carry no answer."""
-    most = min(GLANCE, len(validation), len(train))
-    if validation is train or any(example.answer is None for example in train):
-        return []
-    return [train[index * len(train) // most] for index in range(most)]
-
-
 def count(net: nn.Module) -> int:
     """Learnt numbers of a network."""
     return sum(parameter.numel() for parameter in net.parameters())
-
-
-def guarded(work: Callable[[], Trained], config: Config) -> Trained:
-    """Do the work; running out of memory becomes a `TrainingError` that says what would fit."""
-    try:
-        return work()
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        raise TrainingError(
-            "out-of-memory",
-            f"the memory did not hold batches of {config.batch_steps} steps with {config.widths} units",
-            f"halve `batch_steps` to {max(1, config.batch_steps // 2)}, or use fewer `hidden` units",
-        ) from error
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out. Torch has a type for it on accelerators, and on the CPU a sentence alone."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
-
-
-def release(device: str) -> None:
-    """Give back what an accelerator's allocator holds and nobody uses."""
-    if device.startswith("cuda"):
-        torch.cuda.empty_cache()
-    elif device.startswith("mps"):
-        torch.mps.empty_cache()

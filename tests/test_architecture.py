@@ -31,6 +31,8 @@ LAYERS: dict[str, int] = {
     "models.runtimes.torch_run": 7,
     "models.runtimes.export": 7,
     "models.checkpoint": 4,
+    "models.memory": 4,
+    "models.judge": 7,
     "models.trainer": 7,
     "app": 13,
     "app.errors": 8,

@@ -17,11 +17,12 @@ from safetensors.torch import save_file
 from app.jobs.executors import Message, Order
 from models import artifact, catalog, checkpoint, vectors
 from models.checkpoint import Checkpoint, CheckpointError
+from models.memory import guarded
 from models.monitor import EpochReport, Progress, Stopped, TrainingError
 from models.runtimes.export import export
 from models.runtimes.run import Run
 from models.task import PARTS, Config, Fault, Part
-from models.trainer import Trained, guarded, train
+from models.trainer import Trained, train
 
 TITLES = {"bad-data": "Bad data", "diverged": "Training diverged", "out-of-memory": "Out of memory"}
 

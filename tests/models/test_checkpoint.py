@@ -10,7 +10,7 @@ import torch
 
 from models import checkpoint, trainer
 from models.checkpoint import Checkpoint, CheckpointError
-from models.monitor import Stopped
+from models.monitor import Stopped, TrainingError
 from tests.models.test_trainer import Watch, run, same, tiny
 
 CONFIG = {"epochs": 3, "dropout": 0.3}
@@ -124,7 +124,7 @@ def test_memory_that_runs_out_halves_the_batch_once_and_learns_the_same() -> Non
 
 def test_memory_that_does_not_hold_a_half_fails_with_what_would_fit() -> None:
     parts = {"train": tiny.rows(400), "validation": tiny.rows(20, seed=1)}
-    with pytest.raises(trainer.TrainingError) as caught:
+    with pytest.raises(TrainingError) as caught:
         run(network=Cramped(3), config={"epochs": 2}, parts=parts)
     assert caught.value.type == "out-of-memory"
     assert "which would fit" in caught.value.remedy

@@ -15,11 +15,13 @@ import torch
 from torch import nn
 
 from models import trainer
+from models.judge import glanced_at
+from models.memory import guarded
 from models.monitor import EpochReport, Progress, Stopped, TrainingError
 from models.nets.recurrent import CELLS
 from models.runtimes.torch_run import TorchRun
 from models.task import Config
-from models.trainer import Trained, guarded, train
+from models.trainer import Trained, train
 
 
 def _tiny() -> Any:
@@ -122,7 +124,7 @@ def test_the_loss_of_a_part_is_exact_over_unequal_batches() -> None:
 def test_some_training_examples_are_scored_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = run(parts={"train": tiny.rows(90), "validation": tiny.rows(30, seed=5)})
     assert all(0 <= report.values["train_accuracy"] <= 1 for report in trained.history)
-    chosen = trainer._glanced_at(trained.examples["train"], trained.examples["validation"])
+    chosen = glanced_at(trained.examples["train"], trained.examples["validation"])
     assert [id(example) for example in chosen] == [id(example) for example in trained.examples["train"][::3]]
     monkeypatch.setattr(trainer, "GLANCE", 0)
     without = run(parts={"train": tiny.rows(90), "validation": tiny.rows(30, seed=5)})

@@ -1,0 +1,83 @@
+"""How good a network is on a part: its loss, and the scores of its outputs. Knows the contract of a task, no task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from models.batch import Batch, Example, batches
+from models.runtimes.torch_run import TorchRun
+from models.task import AnyCodec, AnyNetwork, Config, Schema
+
+GLANCE = 256
+"""Training examples at most that are scored after each epoch, and never more than the validation part has."""
+LEAST_STEPS = 4096
+"""Padded steps of a batch that is only read, at least: nothing of it is kept for a gradient."""
+
+
+class Judge:
+    """Scores one network, the way it is learnt and the way it is asked."""
+
+    def __init__(self, codec: AnyCodec, network: AnyNetwork, net: nn.Module, config: Config, device: str) -> None:
+        self.codec, self.network, self.net, self.config, self.device = codec, network, net, config, device
+        self.bf16 = config.precision == "bf16" or (
+            config.precision == "auto" and device.startswith("cuda") and torch.cuda.is_bf16_supported()
+        )
+
+    def loss(self, batch: Batch) -> tuple[torch.Tensor, int]:
+        """The summed loss of a batch of arrays, and its count."""
+        tensors = batch.mapped(lambda array: torch.from_numpy(array).to(self.device))
+        with torch.autocast(self.device.split(":", maxsplit=1)[0], dtype=torch.bfloat16, enabled=self.bf16):
+            return self.network.loss(self.net, tensors)
+
+    def evaluate(self, examples: Sequence[Example], state: Schema) -> dict[str, float]:
+        """`loss` and the codec's scores over a part."""
+        self.net.eval()
+        run = TorchRun(self.net, self.network, self.device)
+        outputs: list[Any] = [None] * len(examples)
+        params = self.codec.card.scoring or self.codec.card.params()
+        total, counted = 0.0, 0
+        for chosen, batch in self.batches(examples):
+            with torch.inference_mode():
+                loss, n = self.loss(batch)
+            total, counted = total + loss.item(), counted + n
+            for index, output in zip(chosen, self.codec.predict(run, batch, params, state), strict=True):
+                outputs[index] = output
+        return {"loss": total / max(1, counted), **self.codec.score(outputs, [example.answer for example in examples])}
+
+    def glance(self, examples: Sequence[Example], state: Schema) -> dict[str, float]:
+        """The card's metric on a few training examples, as `train_<metric>`: what overfitting looks like."""
+        metric = self.codec.card.metric
+        if not examples or metric == "loss":  # the loss of the whole part is known already
+            return {}
+        score = self.evaluate(examples, state)[metric]
+        return {f"train_{metric}": score} if math.isfinite(score) else {}
+
+    def calibrated(self, examples: Sequence[Example], state: Schema) -> Schema:
+        """The state with what is fitted on a part after learning: thresholds, temperatures."""
+        self.net.eval()
+        found = list(self.batches(examples))
+        answers = [[examples[i].answer for i in chosen] for chosen, _ in found]
+        run = TorchRun(self.net, self.network, self.device)
+        fitted: Schema = self.codec.calibrate(run, [batch for _, batch in found], state, answers)
+        return fitted
+
+    def batches(self, examples: Sequence[Example]) -> Iterator[tuple[list[int], Batch]]:
+        """Every example once, in batches of near-equal length, with their places."""
+        lengths = [example.length for example in examples]
+        for chosen in batches(lengths, steps=max(LEAST_STEPS, self.config.batch_steps)):
+            yield chosen, self.codec.collate([examples[i] for i in chosen])
+
+
+def glanced_at(train: Sequence[Example], validation: Sequence[Example]) -> Sequence[Example]:
+    """The training examples that are scored after each epoch: always the same, spread over the part.
+
+    None where they are scored as validation already, or carry no answer."""
+    most = min(GLANCE, len(validation), len(train))
+    if validation is train or any(example.answer is None for example in train):
+        return []
+    return [train[index * len(train) // most] for index in range(most)]
