@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from models import trainer
+from models import judge, trainer
 from models.judge import glanced_at
 from models.memory import guarded
 from models.monitor import EpochReport, Progress, Stopped, TrainingError
@@ -126,7 +126,7 @@ def test_some_training_examples_are_scored_and_change_nothing(monkeypatch: pytes
     assert all(0 <= report.values["train_accuracy"] <= 1 for report in trained.history)
     chosen = glanced_at(trained.examples["train"], trained.examples["validation"])
     assert [id(example) for example in chosen] == [id(example) for example in trained.examples["train"][::3]]
-    monkeypatch.setattr(trainer, "GLANCE", 0)
+    monkeypatch.setattr(judge, "GLANCE", 0)
     without = run(parts={"train": tiny.rows(90), "validation": tiny.rows(30, seed=5)})
     assert same(trained, without)
     assert "train_accuracy" not in without.history[0].values
