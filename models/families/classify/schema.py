@@ -11,6 +11,8 @@ from pydantic import Field, field_validator
 from models.task import Config, Part, Schema, Tally, Width
 
 MOST_LABELS = 1000
+NAMED = 20
+"""Rows of another shape that are told."""
 
 
 class LabelState(Schema):
@@ -38,16 +40,28 @@ class LabelTally(Tally):
         self.longest = 0
         self.crowded: int | None = None
         """The line whose label was one too many."""
+        self.first: tuple[int, int | None] | None = None
+        """Line and width of the first row: all others must be as wide."""
+        self.odd: list[tuple[int | None, str]] = []
 
     @abstractmethod
     def length(self, row: Any) -> int:
         """How many units a row is long."""
+
+    def width(self, row: Any) -> int | None:
+        """Numbers of a step; None where a step is no list of numbers."""
+        return None
 
     def add(self, row: Any, *, line: int, part: Part | None) -> None:
         length = self.length(row)
         self.rows += 1
         self.units += length
         self.longest = max(self.longest, length)
+        width = self.width(row)
+        if self.first is None:
+            self.first = line, width
+        elif width != self.first[1] and len(self.odd) < NAMED:
+            self.odd.append((line, f"{said(width)} where line {self.first[0]} has {said(self.first[1])}"))
         if row.label not in self.labels and len(self.labels) >= MOST_LABELS:
             self.crowded = self.crowded or line
             return
@@ -56,13 +70,18 @@ class LabelTally(Tally):
             self.taught.add(row.label)
 
     def stats(self) -> dict[str, Any]:
+        width = self.first[1] if self.first else None
         return {
             "labels": dict(self.labels.most_common(100)),
+            **({} if width is None else {"features": width}),
             f"mean_{self.unit}": round(self.units / max(1, self.rows), 1),
             f"longest_{self.unit}": self.longest,
         }
 
     def faults(self) -> list[tuple[int | None, str]]:
+        return [*self.odd, *self._label_faults()]
+
+    def _label_faults(self) -> list[tuple[int | None, str]]:
         if self.crowded is not None:
             return [
                 (self.crowded, f"more than {MOST_LABELS} different labels; a label is one of a few words, not a text")
@@ -80,6 +99,11 @@ class LabelTally(Tally):
             *(f"the label '{label}' has one row; add more or drop it" for label, n in self.labels.items() if n == 1),
             *(f"the label '{label}' stands in no training row and cannot be learnt" for label in untaught),
         ]
+
+
+def said(width: int | None) -> str:
+    """What a step is, in words; tokens have no width."""
+    return "tokens" if width is None else f"{width} number{'' if width == 1 else 's'} a step"
 
 
 class SignalConfig(Config):

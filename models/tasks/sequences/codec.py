@@ -11,9 +11,10 @@ import numpy as np
 
 from models.batch import Example
 from models.families.classify.codec import LabelCodec, labels_of
+from models.families.classify.schema import said
 from models.scaling import Scale
 from models.task import Fault, Vectors
-from models.tasks.sequences.schema import CARD, Row, SequenceConfig, SequenceItem, State, said
+from models.tasks.sequences.schema import CARD, Row, SequenceConfig, SequenceItem, State
 from models.vocab import counted
 
 

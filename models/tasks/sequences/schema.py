@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -17,8 +17,6 @@ from models.vocab import Vocabulary
 
 Kind = Literal["values", "tokens"]
 Token = Annotated[str, Field(min_length=1, max_length=200)] | Annotated[int, Field(strict=True)]
-NAMED = 20
-"""Faults that are told in full."""
 
 
 class SequenceItem(Schema):
@@ -91,38 +89,15 @@ class State(LabelState):
 
 
 class SequenceTally(LabelTally):
-    """Counts labels and steps; the first row says what all others must look like."""
+    """Counts labels and steps; all rows must be of the first one's kind and width."""
 
     unit = "steps"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first: tuple[int, int | None] | None = None
-        """Line and width of the first row; tokens have no width."""
-        self.odd: list[tuple[int | None, str]] = []
 
     def length(self, row: Row) -> int:
         return len(row.words) if row.values is None else len(row.values)
 
-    def add(self, row: Row, *, line: int, part: Part | None) -> None:
-        super().add(row, line=line, part=part)
-        width = None if row.values is None else row.steps.shape[1]
-        if self.first is None:
-            self.first = line, width
-        elif width != self.first[1] and len(self.odd) < NAMED:
-            self.odd.append((line, f"{said(width)} where line {self.first[0]} has {said(self.first[1])}"))
-
-    def stats(self) -> dict[str, Any]:
-        width = self.first[1] if self.first else None
-        return {**super().stats(), "kind": "tokens" if width is None else "values", "features": width}
-
-    def faults(self) -> list[tuple[int | None, str]]:
-        return [*self.odd, *super().faults()]
-
-
-def said(width: int | None) -> str:
-    """What a step is, in words; tokens have no width."""
-    return "tokens" if width is None else f"{width} number{'' if width == 1 else 's'} a step"
+    def width(self, row: Row) -> int | None:
+        return None if row.values is None else int(row.steps.shape[1])
 
 
 CARD = Card(

@@ -176,6 +176,4 @@ def test_the_tally_says_which_row_does_not_fit_the_first() -> None:
         "labels": {"a": 1, "b": 1},
         "mean_steps": 1.5,
         "longest_steps": 2,
-        "kind": "tokens",
-        "features": None,
     }
