@@ -140,3 +140,17 @@ def place(
             return best
     most = max(fitting, key=room)
     raise NoRoom(f"{need} bytes are needed, {max(0, room(most))} are free on {most.id}")
+
+
+def ranks(devices: Sequence[Device], device: str, size: int) -> list[str]:
+    """Where each of `size` processes that share one training computes: a GPU each, or all on the one CPU.
+
+    The first is on `device`. Raises `NoRoom` where there are fewer GPUs than processes.
+    """
+    kind = device.partition(":")[0]
+    if size == 1 or kind == "cpu":
+        return [device] * size
+    others = [found.id for found in devices if found.kind == kind and found.id != device]
+    if 1 + len(others) < size:
+        raise NoRoom(f"{size} processes need a device each; there are {1 + len(others)} of the kind '{kind}'")
+    return [device, *others[: size - 1]]

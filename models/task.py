@@ -86,7 +86,9 @@ class Config(Schema):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic while learning; `auto` takes what the device runs best."
     )
-    processes: int = Field(1, ge=1, le=1, description="Processes that share one training.")
+    processes: int = Field(
+        1, ge=1, le=64, description="Processes that share each batch of one training: on a GPU each, or on one CPU."
+    )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of every random choice; same seed, same weights.")
 
     @property

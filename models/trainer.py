@@ -20,10 +20,11 @@ from torch import nn
 from models import checkpoint
 from models.batch import Example, batches
 from models.checkpoint import Checkpoint, CheckpointError, Keeper
+from models.gradient import Gradient
 from models.judge import Judge, glanced_at
-from models.memory import out_of_memory, release, too_large
 from models.monitor import EpochReport, Monitor, Progress, Silent, Stopped, TrainingError
 from models.task import PARTS, AnyCodec, AnyNetwork, Config, Part, Schema, Vectors
+from models.team import Alone, Team
 
 CLIP = 1.0
 """Largest norm of a gradient, per count of the loss."""
@@ -68,11 +69,13 @@ def train(
     monitor: Monitor | None = None,
     max_seconds: float | None = None,
     keeper: Keeper | None = None,
+    team: Team | None = None,
 ) -> Trained:
     """Learn from the rows of each part. Raises `TrainingError`, and `Stopped` when the monitor asks for it.
 
     With a `keeper` the training goes on from its latest checkpoint, to the same weights as one that was
-    never interrupted (bit for bit on one CPU in fp32).
+    never interrupted (bit for bit on one CPU in fp32). Every process of a `team` calls this with the same
+    arguments; the first alone has a monitor that speaks and a keeper that keeps.
     """
     watch = monitor or Silent()
     started = time.monotonic()
@@ -91,7 +94,9 @@ def train(
         examples["validation"] = examples["train"]
     net = network.build(state, config)
     network.initialise(net, state, config, vectors)
-    plan = _Plan(codec=codec, network=network, config=config, device=device, max_seconds=max_seconds)
+    plan = _Plan(
+        codec=codec, network=network, config=config, device=device, max_seconds=max_seconds, team=team or Alone()
+    )
     run = _Run(plan, state, net.to(device), watch, started)
     if keeper is not None:
         run.kept_by(keeper)
@@ -108,6 +113,7 @@ class _Plan:
     config: Config
     device: str
     max_seconds: float | None
+    team: Team
 
 
 @dataclass(kw_only=True)
@@ -142,10 +148,8 @@ class _Run:
         self.stale = 0
         self.first_loss = math.inf
         self.history: list[EpochReport] = []
-        self.halved = False
-        """Whether memory ran out once: batches are since then learnt from in two halves."""
-        self.fitted = 0
-        """Padded steps of the largest batch, or half, that memory held."""
+        self.team = plan.team
+        self.gradient = Gradient(self.judge, plan.team, watch.log)
         self.keeper: Keeper | None = None
         self.kept_at, self.keep_cost = time.monotonic(), 0.0
         groups = [{**group} for group in network.parameter_groups(net, config)]
@@ -168,7 +172,8 @@ class _Run:
         glance = glanced_at(train, validation)
         while not self._over():
             values = self._epoch(train, lengths, budget)
-            values |= self.judge.glance(glance, self.state) | self._judge(validation)
+            values |= self.team.told(lambda: self.judge.glance(glance, self.state))
+            values |= self._judge(validation)
             report = EpochReport(epoch=self.epoch, step=self.step, values=values)
             self.history.append(report)
             self.under_way = None
@@ -195,7 +200,10 @@ class _Run:
         return self.epoch >= self.config.epochs
 
     def _late(self) -> bool:
-        return self.max_seconds is not None and time.monotonic() - self.started > self.max_seconds
+        if self.max_seconds is None:
+            return False
+        late = self.team.rank == 0 and time.monotonic() - self.started > self.max_seconds
+        return self.team.summed([late])[0] > 0
 
     def _epoch(self, train: Sequence[Example], lengths: list[int], budget: int) -> dict[str, float]:
         self.net.train()
@@ -207,9 +215,9 @@ class _Run:
         began, told = time.monotonic() - done.seconds, 0.0
         for chosen in list(batches(lengths, steps=budget, shuffle=self.sampler))[done.batches :]:
             reason = self.watch.stop()
-            if reason is not None:
+            if self.team.summed([reason is not None])[0]:
                 self._keep(every=None)
-                raise Stopped(reason)
+                raise Stopped(reason or "another process of this training was asked to")
             loss, n, norm = self._step([train[i] for i in chosen])
             done.loss, done.count, done.norms = done.loss + loss, done.count + n, done.norms + norm
             done.batches, done.examples = done.batches + 1, done.examples + len(chosen)
@@ -236,51 +244,15 @@ class _Run:
         rate = self.config.lr * self._schedule()
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
-        total, n = self._fitting_gradient(chosen)
+        self.team.seeded(self.config.seed, self.step)
+        total, n = self.gradient.of(chosen)
+        if not math.isfinite(total):
+            raise self._diverged(f"the loss became {total} at step {self.step} (epoch {self.epoch})")
         norm = float(nn.utils.clip_grad_norm_(self.net.parameters(), CLIP))
         if not math.isfinite(norm):
             raise self._diverged(f"the gradient became {norm} at step {self.step} (epoch {self.epoch})")
         self.optimizer.step()
         return total, n, norm
-
-    def _fitting_gradient(self, chosen: list[Example]) -> tuple[float, int]:
-        """`_gradient`; where memory runs out for the first time, that of two halves from then on."""
-        try:
-            return self._gradient(chosen)
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            if self.halved or len(chosen) == 1:
-                fits = self.fitted or max(1, self.config.batch_steps // 4)
-                raise too_large(self.config, fits) from error
-        self.halved = True
-        self.watch.log("memory ran out: from here on each batch is learnt from in two halves", "warning")
-        release(self.device)
-        return self._fitting_gradient(chosen)
-
-    def _gradient(self, chosen: list[Example]) -> tuple[float, int]:
-        """The loss of a batch and its count; the gradient of its mean lies in the parameters."""
-        self.optimizer.zero_grad(set_to_none=True)
-        if not self.halved or len(chosen) == 1:
-            total, n = self._checked_loss(chosen)
-            (total / max(1, n)).backward()
-            return total.item(), n
-        summed, counted = 0.0, 0
-        for half in (chosen[::2], chosen[1::2]):
-            total, n = self._checked_loss(half)
-            total.backward()
-            summed, counted = summed + total.item(), counted + n
-        for parameter in self.net.parameters():
-            if parameter.grad is not None:
-                parameter.grad /= max(1, counted)
-        return summed, counted
-
-    def _checked_loss(self, chosen: list[Example]) -> tuple[torch.Tensor, int]:
-        total, n = self.judge.loss(self.codec.collate(chosen))
-        if not math.isfinite(total.item()):
-            raise self._diverged(f"the loss became {total.item()} at step {self.step} (epoch {self.epoch})")
-        self.fitted = max(self.fitted, len(chosen) * max(example.length for example in chosen))
-        return total, n
 
     def _schedule(self) -> float:
         warm = max(1.0, WARM_UP * self.steps)
@@ -325,7 +297,7 @@ class _Run:
 
     def _keep(self, *, every: float | None) -> None:
         """Make a checkpoint if one is due: `every` seconds, each epoch's end (0), or at any price (None)."""
-        if self.keeper is None:
+        if self.keeper is None or self.team.rank > 0:
             return
         began = time.monotonic()
         if every is not None and began - self.kept_at < max(every, self.keep_cost / KEEP_SHARE):
@@ -350,8 +322,8 @@ class _Run:
             "stale": self.stale,
             "first_loss": None if math.isinf(self.first_loss) else self.first_loss,
             "history": [asdict(report) for report in self.history],
-            "halved": self.halved,
-            "fitted": self.fitted,
+            "halved": self.gradient.halved,
+            "fitted": self.gradient.fitted,
             "seconds": time.monotonic() - self.started,
         }
         return Checkpoint(tensors=tensors, facts=facts)
@@ -370,13 +342,13 @@ class _Run:
         self.best_score = (first, second)
         self.first_loss = math.inf if facts["first_loss"] is None else facts["first_loss"]
         self.history = [EpochReport(**report) for report in facts["history"]]
-        self.halved, self.fitted = facts["halved"], facts["fitted"]
+        self.gradient.halved, self.gradient.fitted = facts["halved"], facts["fitted"]
         self.started = time.monotonic() - facts["seconds"]
 
     # judging
 
     def _judge(self, validation: Sequence[Example]) -> dict[str, float]:
-        scores = self.judge.evaluate(validation, self.state)
+        scores = self.team.told(lambda: self.judge.evaluate(validation, self.state))
         card = self.codec.card
         score = (scores[card.metric] if card.higher_is_better else -scores[card.metric], -scores["loss"])
         if all(map(math.isfinite, score)) and score > self.best_score:  # a tie is broken by the loss
@@ -395,6 +367,9 @@ class _Run:
             if examples[part]:  # type: ignore[index]
                 scores = self.judge.evaluate(examples[part], self.state)  # type: ignore[index]
                 metrics |= {f"{part}_{name}": value for name, value in scores.items()} | scores
+        return self._trained(metrics, examples)
+
+    def _trained(self, metrics: dict[str, float], examples: dict[Part, list[Example]]) -> Trained:
         return Trained(
             net=self.net,
             state=self.state,

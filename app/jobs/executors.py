@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -39,7 +40,10 @@ class Order:
     """The one to go on from."""
     dataset: dict[str, Any]
     threads: int
-    device: str
+    devices: tuple[str, ...]
+    """Where each process of the training computes; the first of them speaks for all."""
+    meeting: Path
+    """A file that is not there yet, at which several processes meet."""
     max_seconds: float | None
 
 
@@ -80,21 +84,26 @@ class LocalExecutor:
         forkserver.ensure_running()
 
     def start(self, order: Order) -> LocalRunning:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_child, args=(order, theirs), name=f"job {order.job}", daemon=True)
-        process.start()
-        theirs.close()
-        return LocalRunning(process, ours)
+        members = []
+        for rank in range(len(order.devices)):
+            ours, theirs = self._context.Pipe()
+            name = f"job {order.job} rank {rank}"
+            process = self._context.Process(target=_child, args=(order, rank, theirs), name=name, daemon=True)
+            process.start()
+            theirs.close()
+            members.append((process, ours))
+        return LocalRunning(members)
 
     def close(self) -> None:
         """Nothing is held: children end with their pipes, the server with this process."""
 
 
 class LocalRunning:
-    """A child process at work."""
+    """Child processes at one training; the first speaks for all, and none goes on without the others."""
 
-    def __init__(self, process: ForkServerProcess, pipe: Connection) -> None:
-        self._process, self._pipe = process, pipe
+    def __init__(self, members: Sequence[tuple[ForkServerProcess, Connection]]) -> None:
+        self._members = list(members)
+        self._process, self._pipe = members[0]
 
     @property
     def pid(self) -> int | None:
@@ -108,6 +117,8 @@ class LocalRunning:
         except (EOFError, ConnectionResetError):
             if not found:
                 raise EOFError from None
+        if not found and any(process.exitcode for process, _ in self._members):
+            raise EOFError
         return found
 
     def stop(self, reason: str) -> None:
@@ -115,18 +126,19 @@ class LocalRunning:
             self._pipe.send(reason)
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.join(5)
-        self._pipe.close()
+        for process, pipe in self._members:
+            process.kill()
+            process.join(5)
+            pipe.close()
 
 
-def _child(order: Order, pipe: Connection) -> None:
+def _child(order: Order, rank: int, pipe: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's to handle
     asked: list[str] = []
     threading.Thread(target=_listen, args=(pipe, asked), daemon=True).start()
     training = importlib.import_module("app.jobs.training")
-    training.run(order, pipe.send, lambda: asked[0] if asked else None)
+    training.run(order, pipe.send, lambda: asked[0] if asked else None, rank=rank)
 
 
 def _listen(pipe: Connection, asked: list[str]) -> None:

@@ -18,13 +18,14 @@ from sqlalchemy.orm import Session
 from app.blobs import Blobs, local
 from app.db.engine import Database
 from app.db.repositories.workers import WorkerRepository
-from app.errors import CellgateError, NotFound
+from app.errors import CellgateError, Invalid, NotFound
 from app.jobs.executors import Executor, Message, Order, Running
 from app.jobs.queue import Claim, Lost, Queue
 from app.services.datasets import Datasets
 from app.services.registry import Registry
 from app.services.vectors import VectorFiles
 from app.settings import Settings
+from models import devices
 
 log = structlog.get_logger("cellgate.worker")
 
@@ -129,9 +130,16 @@ class Loop:
             checkpoint=self._checkpoint(claim, scratch),
             dataset={"id": dataset.id, "digest": dataset.digest},
             threads=self.parts.settings.threads,
-            device=self.parts.device,
+            devices=self._devices(request["config"].get("processes", 1)),
+            meeting=scratch / "meeting",
             max_seconds=request.get("max_seconds"),
         )
+
+    def _devices(self, processes: int) -> tuple[str, ...]:
+        try:
+            return tuple(devices.ranks(devices.inventory(), self.parts.device, processes))
+        except devices.NoRoom as error:
+            raise Invalid(f"config.processes: {error}") from None
 
     def _checkpoint(self, claim: Claim, scratch: Path) -> Path | None:
         if claim.checkpoint is None:

@@ -22,6 +22,7 @@ from models.monitor import EpochReport, Progress, Stopped, TrainingError
 from models.runtimes.export import export
 from models.runtimes.run import Run
 from models.task import PARTS, Config, Fault, Part
+from models.team import Alone, Processes, lost
 from models.trainer import Trained, train
 
 TITLES = {"bad-data": "Bad data", "diverged": "Training diverged", "out-of-memory": "Out of memory"}
@@ -71,10 +72,12 @@ class FolderKeeper:
         self._send(("checkpoint", {"path": str(path), "epoch": facts["epoch"], "step": facts["step"]}))
 
 
-def run(order: Order, send: Callable[[Message], None], stop: Callable[[], str | None]) -> None:
-    """Do the order; ends with one message: done, stopped or failed."""
+def run(order: Order, send: Callable[[Message], None], stop: Callable[[], str | None], *, rank: int = 0) -> None:
+    """Do the order; ends with one message: done, stopped or failed. Of several processes the first speaks."""
+    if rank > 0:
+        send = _unheard
     try:
-        send(("done", _made(order, send, Reporter(send, stop))))
+        send(("done", _made(order, send, Reporter(send, stop), rank)))
     except Stopped as stopped:
         send(("stopped", {"reason": stopped.reason}))
     except TrainingError as error:
@@ -82,6 +85,8 @@ def run(order: Order, send: Callable[[Message], None], stop: Callable[[], str | 
     except Fault as fault:
         send(("failed", _problem("bad-data", fault.detail, "correct the data set, post it again and start a new job")))
     except Exception as error:
+        if isinstance(error, RuntimeError) and len(order.devices) > 1 and lost(error):
+            os._exit(1)  # another process died: the job is begun again as if this one had
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(frame.filename).name}:{frame.lineno}"
         remedy = "this is a fault of the service: report it with the place named here"
@@ -89,16 +94,22 @@ def run(order: Order, send: Callable[[Message], None], stop: Callable[[], str | 
         os.write(2, traceback.format_exc().encode())
 
 
+def _unheard(message: Message) -> None:
+    """What another process than the first has to say."""
+
+
 def _problem(kind: str, detail: str, remedy: str) -> dict[str, Any]:
     return {"type": kind, "title": TITLES.get(kind, "Internal fault"), "detail": detail, "remedy": remedy}
 
 
-def _made(order: Order, send: Callable[[Message], None], reporter: Reporter) -> dict[str, Any]:
+def _made(order: Order, send: Callable[[Message], None], reporter: Reporter, rank: int) -> dict[str, Any]:
     codec, network = catalog.codec(order.task), catalog.network(order.task)
     config = codec.card.config.model_validate(order.config)
     rows = _rows(order)
     given = vectors.read(order.vectors) if order.vectors else None
     keeper = FolderKeeper(order, send)
+    device, size = order.devices[rank], len(order.devices)
+    team = Processes(rank=rank, size=size, meeting=order.meeting, device=device) if size > 1 else Alone()
 
     def learn() -> Trained:
         return train(
@@ -106,12 +117,13 @@ def _made(order: Order, send: Callable[[Message], None], reporter: Reporter) -> 
             network,
             rows,
             config,
-            device=order.device,
+            device=device,
             threads=order.threads,
             vectors=given,
             monitor=reporter,
             max_seconds=order.max_seconds,
             keeper=keeper,
+            team=team,
         )
 
     try:
@@ -120,7 +132,8 @@ def _made(order: Order, send: Callable[[Message], None], reporter: Reporter) -> 
         reporter.log(f"{error}; the training begins anew", "warning")
         keeper.forget()
         trained = guarded(learn, config)
-    return _written(order, trained, config, reporter)
+    team.close()
+    return {} if rank > 0 else _written(order, trained, config, reporter)
 
 
 def _written(order: Order, trained: Trained, config: Config, reporter: Reporter) -> dict[str, Any]:

@@ -45,7 +45,8 @@ def trained(task: str, folder: Path, *, seed: int = 0) -> Path:
         checkpoint=None,
         dataset={"id": "ds_sample", "digest": "0" * 64},
         threads=1,
-        device="cpu",
+        devices=("cpu",),
+        meeting=folder / "meeting",
         max_seconds=None,
     )
     messages: list[Message] = []

@@ -13,7 +13,7 @@ from models.checkpoint import Checkpoint, CheckpointError
 from models.monitor import Stopped, TrainingError
 from tests.models.test_trainer import Watch, run, same, tiny
 
-CONFIG = {"epochs": 3, "dropout": 0.3}
+CONFIG = {"epochs": 3, "dropout": 0.3, "layers": 2}
 
 
 class Shelf:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.devices import Device, FakeProbe, NoRoom, inventory, place
+from models.devices import Device, FakeProbe, NoRoom, inventory, place, ranks
 
 GIB = 1024**3
 
@@ -65,3 +65,12 @@ def test_training_takes_bf16_where_the_hardware_multiplies_it() -> None:
     assert device("cuda:0").precision == "bf16"
     assert device("cuda:0", precisions=("fp32", "fp16")).precision == "fp32"
     assert device("cpu").precision == "fp32"
+
+
+def test_processes_of_one_training_get_a_gpu_each_or_share_the_cpu() -> None:
+    machine = inventory(FakeProbe(MACHINE))
+    assert ranks(machine, "cpu", 3) == ["cpu", "cpu", "cpu"]
+    assert ranks(machine, "cuda:1", 1) == ["cuda:1"]
+    assert ranks(machine, "cuda:1", 2) == ["cuda:1", "cuda:0"]
+    with pytest.raises(NoRoom, match="3 processes need a device each; there are 2 of the kind 'cuda'"):
+        ranks(machine, "cuda:1", 3)

@@ -79,8 +79,12 @@ def learning(view: JobView) -> bool:
 
 def child_of(process: subprocess.Popen[bytes]) -> psutil.Process:
     """The process that trains: the server's, which is the worker's."""
-    (found,) = (grandchild for child in psutil.Process(process.pid).children() for grandchild in child.children())
+    (found,) = children_of(process)
     return found
+
+
+def children_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return [grandchild for child in psutil.Process(process.pid).children() for grandchild in child.children()]
 
 
 def test_a_job_trains_a_model_and_a_killed_child_is_begun_again(
@@ -146,6 +150,23 @@ def test_interrupted_in_every_way_a_job_ends_with_the_weights_of_an_undisturbed_
     one, other = (registry.resolve(Reference.parse(name)) for name in ("undisturbed", "disturbed"))
     assert one.weights_digest == other.weights_digest
     assert one.metrics == other.metrics
+
+
+def test_two_processes_share_a_training_and_none_goes_on_without_the_other(
+    jobs: Jobs, settings: Settings, database: Database, database_url: str
+) -> None:
+    with worker(settings, database_url) as process:
+        until(jobs, submit(jobs, SHORT | {"processes": 2}, "shared"), lambda view: view.state == "succeeded")
+        job = submit(jobs, LONG | {"processes": 2})
+        until(jobs, job, learning)
+        members = children_of(process)
+        assert len(members) == 2
+        members[1].send_signal(signal.SIGKILL)
+        until(jobs, job, lambda view: view.attempt == 2 and learning(view))
+        jobs.cancel(job)
+        until(jobs, job, lambda view: view.state == "cancelled")
+    version = Registry(database, open_blobs(settings.blob_store), settings).resolve(Reference.parse("shared"))
+    assert version.config["processes"] == 2
 
 
 def test_a_worker_that_is_told_to_end_hands_its_job_back_and_leaves_no_process(
