@@ -60,13 +60,15 @@ class Params(Schema):
     """Options of one request. Only items with equal params share a batch."""
 
 
+Cell = Literal["lstm", "gru", "rnn", "peephole", "coupled", "slstm"]
+"""The recurrent cells that every encoder is made of."""
 Width = Annotated[int, Field(ge=1, le=2048)]
 
 
 class Config(Schema):
     """Options of one training run that every task shares."""
 
-    cell: Literal["lstm", "gru", "rnn", "peephole", "coupled", "slstm"] = Field(
+    cell: Cell = Field(
         "lstm",
         description="Recurrent cell of the encoder: `lstm`, `gru`, `rnn` (Elman), or an LSTM with `peephole` "
         "connections, with `coupled` input and forget gate, or with exponential gating (`slstm`).",

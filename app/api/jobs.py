@@ -20,8 +20,9 @@ from app.api.deps import PageSize, PageToken, Use, require
 from app.api.problems import responses
 from app.errors import Flaw, Invalid
 from app.services.answers import Answer
-from app.services.jobs import JobView, State, TrainRequest
+from app.services.jobs import JobView, State
 from app.services.pages import Page
+from app.services.requests import JobRequest
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -41,7 +42,18 @@ EXAMPLE = {
             "model": "reviews",
             "config": {"epochs": 5},
         },
-    }
+    },
+    "compare": {
+        "summary": "Compare two cells",
+        "value": {
+            "kind": "compare",
+            "task": "sentiment",
+            "dataset": "reviews",
+            "model": "reviews",
+            "cells": ["lstm", "gru"],
+            "seeds": 5,
+        },
+    },
 }
 
 
@@ -72,12 +84,18 @@ class LogList(BaseModel):
 
 @router.post("", status_code=202, response_model=JobView, responses=responses(404, 409))
 def submit(
-    request: Annotated[TrainRequest, Body(openapi_examples=EXAMPLE)],
+    request: Annotated[JobRequest, Body(openapi_examples=EXAMPLE)],
     use: Use,
     caller: Annotated[str, require("train")],
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
-    """Queue a training. `Location` names the job; watch it there, or live under `/events`."""
+    """Queue a training, or a comparison of cells. `Location` names the job; watch it there, or live under `/events`.
+
+    A comparison is a parent: its trainings are child jobs, one for each cell and seed, which all workers share.
+    All take the same data, splits and epochs (`patience` is off unless `config` sets it). Its result is a table:
+    for each cell the mean, spread and every seed's score of the task's metric, loss, parameters and seconds, and
+    a paired test of each two cells. A training that failed is told in the table; only if all failed does the
+    comparison. The best seed of the best cell, both by validation score, becomes a version of `model`."""
 
     def work() -> Answer:
         job: JobView = use.jobs.submit(request, key=caller or None)
@@ -95,11 +113,12 @@ def jobs(
     kind: Annotated[str | None, Query(max_length=16)] = None,
     task: Annotated[str | None, Query(max_length=64)] = None,
     model: Annotated[str | None, Query(max_length=64)] = None,
+    parent: Annotated[str | None, Query(max_length=64, description="Show the children of this job.")] = None,
     page_size: PageSize = 50,
     page_token: PageToken = "",
 ) -> Page[JobView]:
-    """Jobs, newest first."""
-    given = {"state": state, "kind": kind, "task": task, "model": model}
+    """Jobs, newest first. Children of a job are listed only where `parent` names it; its `children` tell of them."""
+    given = {"state": state, "kind": kind, "task": task, "model": model, "parent": parent}
     filters = {name: value for name, value in given.items() if value is not None}
     found: Page[JobView] = use.jobs.list(filters=filters, page_size=page_size, page_token=page_token)
     return found
@@ -114,8 +133,9 @@ def job(id: str, use: Use) -> JobView:  # noqa: A002
 
 @router.delete("/{id}", status_code=204, responses=responses(404, 409), dependencies=[require("train")])
 def delete(id: str, use: Use) -> None:  # noqa: A002
-    """Forget an ended job."""
-    use.jobs.delete(id)
+    """Forget an ended job, and its children."""
+    for artifact in use.jobs.delete(id):
+        use.registry.forget(artifact)
 
 
 def _steering(verb: str, summary: str) -> None:
@@ -128,8 +148,8 @@ def _steering(verb: str, summary: str) -> None:
 
 
 for _verb, _summary in {
-    "cancel": "Stop a job for good, between two batches.",
-    "pause": "Stop a job for a while.",
+    "cancel": "Stop a job and its children for good, between two batches.",
+    "pause": "Stop a job and its children for a while.",
     "resume": "Go on with a paused or cancelled job, from its latest checkpoint.",
     "retry": "Begin a failed or cancelled job again, from its start.",
 }.items():

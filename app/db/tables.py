@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -108,6 +109,12 @@ class Job(Table):
     model: Mapped[str | None]
     key: Mapped[str | None]
     """Id of the key that submitted it."""
+    parent: Mapped[str | None] = mapped_column(index=True)
+    """The job whose child this one is."""
+    waits: Mapped[bool] = mapped_column(server_default=false())
+    """A parent waits until its children have ended, and no worker claims it before."""
+    artifact: Mapped[str | None] = mapped_column(index=True)
+    """Digest of a child's artifact, kept in the blob store until the parent has chosen one."""
     progress: Mapped[Json]
     metrics: Mapped[Json]
     attempt: Mapped[int]

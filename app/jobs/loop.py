@@ -19,19 +19,22 @@ from app.blobs import Blobs, local
 from app.db.engine import Database
 from app.db.repositories.workers import WorkerRepository
 from app.errors import CellgateError, Invalid, NotFound
+from app.jobs.comparison import compared
 from app.jobs.executors import Executor, Message, Order, Running
 from app.jobs.queue import Claim, Lost, Queue
 from app.services.datasets import Datasets
-from app.services.registry import Registry
+from app.services.registry import Registry, Stored
 from app.services.vectors import VectorFiles
 from app.settings import Settings
-from models import devices
+from models import catalog, devices
 
 log = structlog.get_logger("cellgate.worker")
 
 GRACE = 8.0
 """Seconds that a child has to stop when the worker is asked to end."""
 REAP_EVERY = 2.0
+CONCLUDE = {"compare": compared}
+"""What draws up the result of a parent, once its children have ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +87,26 @@ class Loop:
             taken = self.queue.reap()
             if taken:
                 log.warning("jobs of silent workers taken back", jobs=taken)
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Delete the artifacts of children among which their parent has chosen; only the chosen is a version."""
+        spent = self.queue.spent()
+        for artifact in spent.values():
+            self.parts.registry.forget(artifact)
+        if spent:
+            self.queue.let_go(spent.keys())
 
     def _work(self, claim: Claim) -> None:
         log.info("job claimed", job=claim.id, attempt=claim.attempt)
         with tempfile.TemporaryDirectory(prefix="cellgate-job-") as scratch:
             running: Running | None = None
             try:
-                order = self._order(claim, Path(scratch))
-                running = self.parts.executor.start(order)
-                self._watch(claim, running)
+                if claim.kind in CONCLUDE:
+                    self._conclude(claim)
+                else:
+                    running = self.parts.executor.start(self._order(claim, Path(scratch)))
+                    self._watch(claim, running)
             except Lost:
                 log.warning("job lost to another worker", job=claim.id)
             except OperationalError:
@@ -221,21 +235,36 @@ class Loop:
 
     def _finish(self, claim: Claim, done: dict[str, Any]) -> None:
         stored = self.parts.registry.store(Path(done["zip"]))
-
-        def finish(session: Session) -> dict[str, Any]:
-            version = self.parts.registry.register(
-                stored,
-                model=claim.model,
-                promote=claim.request.get("promote", "if_better"),
-                by=f"job {claim.id}",
-                within=session,
+        told = {"metrics": done["metrics"], "seconds": done["seconds"], "parameters": stored.manifest.parameters}
+        if claim.parent is not None:  # the parent chooses among its children; until then no version is made
+            self._patiently(lambda: self.queue.succeed(claim, lambda _: told, artifact=stored.blob))
+        else:
+            self._patiently(
+                lambda: self.queue.succeed(claim, lambda session: self._registered(claim, stored, session) | told)
             )
-            return {
-                "model": version.model,
-                "version": version.version,
-                "metrics": done["metrics"],
-                "promoted": "production" in version.aliases,
-                "seconds": done["seconds"],
-            }
 
-        self._patiently(lambda: self.queue.succeed(claim, finish))
+    def _conclude(self, claim: Claim) -> None:
+        """Draw up what a parent's children found, and register the best of them."""
+        concluded = CONCLUDE[claim.kind](catalog.card(claim.task), self.queue.children(claim))
+        if concluded.problem is not None:
+            problem = concluded.problem
+            self._patiently(lambda: self.queue.fail(claim, problem))
+            return
+        stored = self.parts.registry.stored(str(concluded.artifact))
+        found = {**concluded.result, "metrics": stored.manifest.metrics}
+        self._patiently(
+            lambda: self.queue.succeed(claim, lambda session: self._registered(claim, stored, session) | found)
+        )
+        self._patiently(self._sweep)
+
+    def _registered(self, claim: Claim, stored: Stored, session: Session) -> dict[str, Any]:
+        """A new version, made in the transaction that ends its job."""
+        version = self.parts.registry.register(
+            stored,
+            model=claim.model,
+            promote=claim.request.get("promote", "if_better"),
+            by=f"job {claim.id}",
+            within=session,
+        )
+        promoted = "production" in version.aliases
+        return {"model": version.model, "version": version.version, "promoted": promoted}

@@ -6,7 +6,7 @@ longer the latest writes nothing and is told so by `Lost`. Leases run on the dat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -39,9 +39,22 @@ class Claim:
     model: str
     dataset: str
     attempt: int
+    parent: str | None
     request: dict[str, Any]
     checkpoint: str | None
     """The blob to go on from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Child:
+    """What became of one child of a claimed job."""
+
+    id: str
+    state: str
+    request: dict[str, Any]
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    artifact: str | None
 
 
 class Queue:
@@ -75,6 +88,7 @@ class Queue:
                 model=str(job.model),
                 dataset=str(job.dataset),
                 attempt=job.attempt,
+                parent=job.parent,
                 request=job.request,
                 checkpoint=job.checkpoint["blob"] if job.checkpoint else None,
             )
@@ -119,10 +133,39 @@ class Queue:
         with self._held(claim) as (_, _, job, _):
             job.resumed_from = place
 
-    def succeed(self, claim: Claim, finish: Callable[[Session], dict[str, Any]]) -> None:
-        """End well: `finish` registers what was made in the same transaction and returns the result. Raises `Lost`."""
+    def children(self, claim: Claim) -> list[Child]:
+        """What became of the children of a job, in the order they were made."""
+        with self.database.read() as session:
+            return [
+                Child(
+                    id=job.id,
+                    state=job.state,
+                    request=job.request,
+                    result=job.result,
+                    error=job.error,
+                    artifact=job.artifact,
+                )
+                for job in JobRepository(session).children(claim.id)
+            ]
+
+    def spent(self) -> dict[str, str]:
+        """Artifacts that were kept for a choice that is made, by job."""
+        with self.database.read() as session:
+            return {job.id: str(job.artifact) for job in JobRepository(session).spent()}
+
+    def let_go(self, ids: Collection[str]) -> None:
+        """These jobs keep no artifact any more."""
+        with self.database.write() as session:
+            for job in JobRepository(session).spent():
+                job.artifact = None if job.id in ids else job.artifact
+
+    def succeed(
+        self, claim: Claim, finish: Callable[[Session], dict[str, Any]], *, artifact: str | None = None
+    ) -> None:
+        """End well: `finish` registers what was made in the same transaction and returns the result; `artifact`
+        is kept for the parent to choose from. Raises `Lost`."""
         with self._held(claim) as (session, jobs, job, now):
-            job.result = finish(session)
+            job.result, job.artifact = finish(session), artifact
             job.progress = {**job.progress, "fraction": 1.0, "eta_seconds": 0.0}
             job.checkpoint = None
             jobs.moved(job, "succeeded", "done", now)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session
 
 from app.db.engine import Database
 from app.db.repositories.datasets import DatasetRepository
@@ -17,27 +18,22 @@ from app.db.repositories.vectors import VectorRepository
 from app.db.tables import Job, JobEvent
 from app.errors import Conflict, Flaw, Full, Invalid, NotFound
 from app.services.pages import Page, decode, page
+from app.services.requests import CompareRequest, Request, TrainRequest, checked, children
 from app.settings import Settings
-from models import catalog
 
-NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
-Name = Annotated[str, Field(pattern=NAME)]
 State = Literal["queued", "running", "cancelling", "cancelled", "pausing", "paused", "succeeded", "failed"]
 
-
-class TrainRequest(BaseModel):
-    """A training to be done."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    kind: Literal["train"] = "train"
-    task: Name = Field(description="Name of the task.")
-    dataset: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Id or name of the data set.")
-    model: Name = Field(description="Name to register the version under.")
-    config: dict[str, Any] = Field(default_factory=dict, description="Options of the task's `config` schema.")
-    priority: int = Field(0, ge=-100, le=100, description="Higher ones run first.")
-    promote: Literal["if_better", "always", "never"] = Field("if_better", description="When `production` moves to it.")
-    max_seconds: float | None = Field(None, gt=0, le=30 * 86_400, description="Stop learning after this time.")
+MOVES: dict[str, dict[str, str]] = {
+    "cancel": {"queued": "cancelled", "paused": "cancelled", "running": "cancelling", "pausing": "cancelling"},
+    "pause": {"queued": "paused", "running": "pausing"},
+    "resume": {"paused": "queued", "cancelled": "queued"},
+    "retry": {"failed": "queued", "cancelled": "queued"},
+}
+"""What can be asked of a job, and where that takes it from each state that allows it."""
+PARENTS = {"compare"}
+"""Kinds of jobs that are made of children."""
+ON_THE_WAY = {"cancelled": "cancelling", "paused": "pausing"}
+"""A parent stops on the way, until its last child has stopped."""
 
 
 class ProgressView(BaseModel):
@@ -49,6 +45,15 @@ class ProgressView(BaseModel):
     step: int | None = None
     steps: int | None = None
     eta_seconds: float | None = None
+
+
+class ChildView(BaseModel):
+    """A child of a job, in short."""
+
+    id: str
+    state: State
+    fraction: float
+    varies: dict[str, Any] = Field(description="The options in which it differs from its siblings.")
 
 
 class EventView(BaseModel):
@@ -98,6 +103,8 @@ class JobView(BaseModel):
     transitions: list[TransitionView]
     error: dict[str, Any] | None
     result: dict[str, Any] | None
+    parent: str | None = Field(description="The job that this one is a part of.")
+    children: list[ChildView] = Field(description="The trainings that this job is made of.")
 
 
 class Jobs:
@@ -106,43 +113,24 @@ class Jobs:
     def __init__(self, database: Database, *, settings: Settings) -> None:
         self.database, self.settings = database, settings
 
-    def submit(self, request: TrainRequest, *, key: str | None = None) -> JobView:
-        """Queue a job. Raises `Invalid` with the place of each fault, `NotFound`, `Conflict`, `Full`."""
-        config = _checked(request)
+    def submit(self, request: TrainRequest | CompareRequest, *, key: str | None = None) -> JobView:
+        """Queue a job, and its children with it. Raises `Invalid` with the place of each fault, `NotFound`,
+        `Conflict`, `Full`."""
+        config = checked(request.task, request.config)
+        parts = children(request)
         with self.database.write() as session:
             jobs, now = JobRepository(session), self.database.now(session)
-            if jobs.waiting() >= self.settings.max_jobs:
-                raise Full(f"{self.settings.max_jobs} jobs are waiting already", retry_after=60)
-            dataset = DatasetRepository(session).get(request.dataset)
-            if dataset is None:
-                raise NotFound(f"no data set '{request.dataset}'")
-            if dataset.task != request.task:
-                raise Conflict(f"the data set '{request.dataset}' is for {dataset.task}, not {request.task}")
-            model = ModelRepository(session).model(request.model)
-            if model is not None and model.task != request.task:
-                raise Conflict(f"the model '{request.model}' is for {model.task}, not {request.task}")
-            vectors = config.get("vectors")
-            if vectors is not None and VectorRepository(session).get(vectors) is None:
-                flaw = Flaw(detail=f"no word vectors '{vectors}'", pointer="/config/vectors")
-                raise Invalid(flaw.detail, errors=[flaw])
-            job = Job(
-                id=f"job_{secrets.token_hex(10)}",
-                kind=request.kind,
-                task=request.task,
-                state="queued",
-                priority=request.priority,
-                request={**request.model_dump(mode="json", exclude_none=True), "config": config},
-                dataset=dataset.id,
-                model=request.model,
-                key=key,
-                progress={"fraction": 0.0},
-                metrics={},
-                attempt=0,
-                fence=0,
-                created_at=now,
-            )
-            jobs.add(job)
-            jobs.moved(job, "queued", "submitted", now)
+            room = self.settings.max_jobs - jobs.waiting()
+            if room < max(1, len(parts)):
+                held = f"{self.settings.max_jobs} jobs may wait at once, and there is room for {max(0, room)}"
+                raise Full(f"{held}: this one needs {max(1, len(parts))}", retry_after=60)
+            dataset = _usable(session, request, config)
+            whole = {**request.model_dump(mode="json", exclude_none=True), "config": config}
+            job = _queued(jobs, request, whole, dataset=dataset, key=key, now=now)
+            job.waits = bool(parts)
+            for index, part in enumerate(parts):
+                made = now + timedelta(microseconds=index + 1)  # they run in this order
+                _queued(jobs, request, part, dataset=dataset, key=key, now=made, parent=job.id)
             session.flush()
             return _view(jobs, job)
 
@@ -153,56 +141,63 @@ class Jobs:
             return _view(jobs, _found(jobs, id))
 
     def list(self, *, filters: Mapping[str, str], page_size: int, page_token: str) -> Page[JobView]:
-        """The newest first; `filters` are columns and their values."""
+        """The newest first; `filters` are columns and their values. Children are told only of a `parent` named."""
         with self.database.read() as session:
             jobs = JobRepository(session)
-            rows = jobs.page(filters=filters, after=decode(page_token), limit=page_size + 1)
+            rows = jobs.page(filters={"parent": None, **filters}, after=decode(page_token), limit=page_size + 1)
             return page(rows, page_size, lambda job: _view(jobs, job), lambda job: (job.created_at, job.id))
 
     def cancel(self, id: str) -> JobView:  # noqa: A002
         """Stop a job for good."""
-        moves = {"queued": "cancelled", "paused": "cancelled", "running": "cancelling", "pausing": "cancelling"}
-        return self._steer(id, "cancel", moves)
+        return self._steer(id, "cancel")
 
     def pause(self, id: str) -> JobView:  # noqa: A002
         """Stop a job for a while."""
-        return self._steer(id, "pause", {"queued": "paused", "running": "pausing"})
+        return self._steer(id, "pause")
 
     def resume(self, id: str) -> JobView:  # noqa: A002
         """Go on with a paused or cancelled job, from its latest checkpoint."""
-        return self._steer(id, "resume", {"paused": "queued", "cancelled": "queued"})
+        return self._steer(id, "resume")
 
     def retry(self, id: str) -> JobView:  # noqa: A002
         """Begin a failed or cancelled job again, from its start."""
-        return self._steer(id, "retry", {"failed": "queued", "cancelled": "queued"}, anew=True)
+        return self._steer(id, "retry")
 
-    def _steer(self, id: str, verb: str, moves: Mapping[str, str], *, anew: bool = False) -> JobView:  # noqa: A002
+    def _steer(self, id: str, verb: str) -> JobView:  # noqa: A002
         with self.database.write() as session:
             jobs, now = JobRepository(session), self.database.now(session)
-            job = _found(jobs, id, lock=True)
+            parts = jobs.children(id, lock=True)  # before their parent, as every move of theirs does
+            job, moves = _found(jobs, id, lock=True), MOVES[verb]
+            if job.parent is not None:
+                raise Conflict(f"the job is a part of {job.parent}; {verb} that one")
             if job.state not in moves:
-                possible = " or ".join(moves)
-                raise Conflict(f"the job is {job.state}; {verb} needs one that is {possible}")
-            if job.state in ENDED:
-                if job.dataset is None:
-                    raise Conflict("the data set of this job was deleted")
-                job.attempt, job.error, job.ended_at = 0, None, None
-            if anew:
-                job.checkpoint = None
-            job.strikes = 0
-            job.not_before = None
-            jobs.moved(job, moves[job.state], f"{verb} was asked for", now)
+                raise Conflict(f"the job is {job.state}; {verb} needs one that is {' or '.join(moves)}")
+            if job.state in ENDED and job.dataset is None:
+                raise Conflict("the data set of this job was deleted")
+            goal = moves[job.state]
+            movable = [part for part in parts if part.state in moves]
+            if goal == "queued":
+                job.waits = any(part.state not in ENDED or part in movable for part in parts)
+            stops = job.waits and goal != "queued"
+            _move(jobs, job, ON_THE_WAY.get(goal, goal) if stops else goal, verb, now)
+            for part in movable:
+                _move(jobs, part, moves[part.state], verb, now)
             session.flush()
             return _view(jobs, job)
 
-    def delete(self, id: str) -> None:  # noqa: A002
-        """Forget an ended job. Raises `NotFound`, `Conflict`."""
+    def delete(self, id: str) -> Sequence[str]:  # noqa: A002
+        """Forget an ended job and its children; returns the artifacts that were kept for it and are of no use now.
+        Raises `NotFound`, `Conflict`."""
         with self.database.write() as session:
             jobs = JobRepository(session)
+            parts = jobs.children(id, lock=True)
             job = _found(jobs, id, lock=True)
+            if job.parent is not None:
+                raise Conflict(f"the job is a part of {job.parent}; delete that one")
             if job.state not in ENDED:
                 raise Conflict(f"the job is {job.state}; cancel it first")
             jobs.delete(id)
+            return [part.artifact for part in parts if part.artifact is not None]
 
     def events(self, id: str, *, kinds: Sequence[str] = (), after: int = 0, limit: int = 1000) -> Sequence[EventView]:  # noqa: A002
         """What happened after an event, in order. Raises `NotFound`."""
@@ -217,21 +212,65 @@ class Jobs:
             return JobRepository(session).counts()
 
 
-def _checked(request: TrainRequest) -> dict[str, Any]:
-    """The whole config of a request, defaults filled in. Raises `Invalid`, `NotFound`."""
-    try:
-        card = catalog.card(request.task)
-    except catalog.UnknownTask as error:
-        flaw = Flaw(detail=str(error), pointer="/task")
-        raise Invalid(str(error), errors=[flaw]) from None
-    try:
-        return card.config.model_validate(request.config).model_dump(mode="json")
-    except ValidationError as error:
-        flaws = [
-            Flaw(detail=each["msg"], pointer="/config/" + "/".join(str(p) for p in each["loc"][:1]))
-            for each in error.errors(include_url=False, include_input=False)
-        ]
-        raise Invalid(f"the config does not fit the task '{request.task}'", errors=flaws) from None
+def _usable(session: Session, request: Request, config: Mapping[str, Any]) -> str:
+    """The id of the data set that a request names. Raises `NotFound`, `Conflict`, `Invalid`."""
+    dataset = DatasetRepository(session).get(request.dataset)
+    if dataset is None:
+        raise NotFound(f"no data set '{request.dataset}'")
+    if dataset.task != request.task:
+        raise Conflict(f"the data set '{request.dataset}' is for {dataset.task}, not {request.task}")
+    model = ModelRepository(session).model(request.model)
+    if model is not None and model.task != request.task:
+        raise Conflict(f"the model '{request.model}' is for {model.task}, not {request.task}")
+    vectors = config.get("vectors")
+    if vectors is not None and VectorRepository(session).get(vectors) is None:
+        flaw = Flaw(detail=f"no word vectors '{vectors}'", pointer="/config/vectors")
+        raise Invalid(flaw.detail, errors=[flaw])
+    return dataset.id
+
+
+def _queued(
+    jobs: JobRepository,
+    request: Request,
+    whole: Mapping[str, Any],
+    *,
+    dataset: str,
+    key: str | None,
+    now: datetime,
+    parent: str | None = None,
+) -> Job:
+    """A new job of `whole`, which is the request itself or that of a child."""
+    job = Job(
+        id=f"job_{secrets.token_hex(10)}",
+        kind=whole["kind"],
+        task=request.task,
+        state="queued",
+        priority=request.priority,
+        request=dict(whole),
+        dataset=dataset,
+        model=request.model,
+        key=key,
+        parent=parent,
+        waits=False,
+        progress={"fraction": 0.0},
+        metrics={},
+        attempt=0,
+        fence=0,
+        created_at=now,
+    )
+    jobs.add(job)
+    jobs.moved(job, "queued", "submitted", now)
+    return job
+
+
+def _move(jobs: JobRepository, job: Job, state: str, verb: str, now: datetime) -> None:
+    """Move a job as was asked; one that had ended begins its attempts afresh, and `retry` all of its work."""
+    if job.state in ENDED:
+        job.attempt, job.error, job.ended_at = 0, None, None
+    if verb == "retry":
+        job.checkpoint = None
+    job.strikes, job.not_before = 0, None
+    jobs.moved(job, state, f"{verb} was asked for", now)
 
 
 def _found(jobs: JobRepository, id: str, *, lock: bool = False) -> Job:  # noqa: A002
@@ -247,8 +286,19 @@ def _event(event: JobEvent) -> EventView:
 
 def _view(jobs: JobRepository, job: Job) -> JobView:
     moves = jobs.events(job.id, kinds=["state"])
+    parts = [_child(part) for part in jobs.children(job.id)] if job.kind in PARENTS else []
+    progress = ProgressView.model_validate(job.progress)
+    if job.waits:
+        progress = progress.model_copy(update={"fraction": sum(part.fraction for part in parts) / len(parts)})
+    own = JobView.model_fields.keys() - {"transitions", "progress", "children"}
     return JobView(
-        **{name: getattr(job, name) for name in JobView.model_fields if name not in {"transitions", "progress"}},
-        progress=ProgressView.model_validate(job.progress),
+        **{name: getattr(job, name) for name in own},
+        progress=progress,
         transitions=[TransitionView(at=move.at, **move.data) for move in moves],
+        children=parts,
     )
+
+
+def _child(job: Job) -> ChildView:
+    fraction = 1.0 if job.state in ENDED else job.progress.get("fraction", 0.0)
+    return ChildView(id=job.id, state=job.state, fraction=fraction, varies=job.request.get("varies", {}))  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from app.blobs import Blobs
+from app.blobs import Blobs, local
 from app.db.engine import Database
 from app.db.repositories.models import ModelRepository
 from app.db.tables import Model, Version
@@ -125,6 +125,17 @@ class Registry:
         size = archive.stat().st_size
         return Stored(manifest=found.manifest, blob=self.blobs.put(archive), bytes=size)
 
+    def stored(self, blob: str) -> Stored:
+        """An artifact that lies in the blob store already. Raises `NotFound`, `Invalid`."""
+        with tempfile.TemporaryDirectory(prefix="cellgate-artifact-") as folder:
+            path, unpacked = local(self.blobs, blob, Path(folder)), Path(folder) / "unpacked"
+            unpacked.mkdir()
+            try:
+                found = artifact.unpack(path, unpacked)
+            except ArtifactError as error:
+                raise Invalid(f"the artifact is refused: {error}", errors=[Flaw(detail=str(error))]) from None
+            return Stored(manifest=found.manifest, blob=blob, bytes=path.stat().st_size)
+
     def register(
         self, stored: Stored, *, model: str, promote: str, by: str, within: Session | None = None
     ) -> VersionView:
@@ -178,7 +189,7 @@ class Registry:
         try:
             return self.register(stored, model=name, promote=promote, by=by)
         except Conflict:
-            self._forget(stored.blob)
+            self.forget(stored.blob)
             raise
 
     # looking
@@ -302,9 +313,9 @@ class Registry:
                 raise Conflict(f"'{pointing[0]}' points at version {number}; move it first")
             blob = version.blob
             rows.delete_version(name, number)
-        self._forget(blob)
+        self.forget(blob)
 
-    def _forget(self, blob: str) -> None:
+    def forget(self, blob: str) -> None:
         """Delete a blob that no version has."""
         with self.database.read() as session:
             used = ModelRepository(session).blob_used(blob)

@@ -1,6 +1,9 @@
 """Queries on jobs and their events. Knows the tables; commits nothing.
 
 A worker's writes name its fencing token: `held` finds the job only while the token is the latest.
+
+A parent waits for its children without a worker: each move of a child tells it (`_told`), in the same
+transaction. Whoever locks both locks the children first, in the order of their ids, and then the parent.
 """
 
 from __future__ import annotations
@@ -32,14 +35,30 @@ class JobRepository:
         query = select(Job).where(Job.id == id)
         return self.session.scalar(query.with_for_update() if lock else query)
 
-    def page(self, *, filters: Mapping[str, str], after: tuple[datetime, str] | None, limit: int) -> Sequence[Job]:
+    def children(self, parent: str, *, lock: bool = False) -> Sequence[Job]:
+        """The children of a job, in the order they were made; locked in that of their ids."""
+        query = select(Job).where(Job.parent == parent)
+        if not lock:
+            return self.session.scalars(query.order_by(Job.created_at, Job.id)).all()
+        found = self.session.scalars(query.order_by(Job.id).with_for_update()).all()
+        return sorted(found, key=lambda job: (job.created_at, job.id))
+
+    def spent(self) -> Sequence[Job]:
+        """Children that still keep an artifact though their parent has chosen."""
+        chosen = select(Job.id).where(Job.state == "succeeded")
+        return self.session.scalars(select(Job).where(Job.artifact.is_not(None), Job.parent.in_(chosen))).all()
+
+    def page(
+        self, *, filters: Mapping[str, str | None], after: tuple[datetime, str] | None, limit: int
+    ) -> Sequence[Job]:
         query = select(Job).where(*(getattr(Job, name) == value for name, value in filters.items()))
         if after is not None:
             query = query.where(tuple_(Job.created_at, Job.id) < after)
         return self.session.scalars(query.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)).all()
 
     def waiting(self) -> int:
-        return self.session.scalar(select(func.count()).select_from(Job).where(Job.state == "queued")) or 0
+        queued = select(func.count()).select_from(Job).where(Job.state == "queued")
+        return self.session.scalar(queued) or 0
 
     def counts(self) -> dict[str, int]:
         rows = self.session.execute(select(Job.state, func.count()).group_by(Job.state)).all()
@@ -69,7 +88,7 @@ class JobRepository:
     @staticmethod
     def _next(now: datetime) -> Any:
         due = or_(Job.not_before.is_(None), Job.not_before <= now)
-        ready = select(Job.id).where(and_(Job.state == "queued", due))
+        ready = select(Job.id).where(and_(Job.state == "queued", Job.waits.is_(False), due))
         return ready.order_by(Job.priority.desc(), Job.created_at, Job.id).limit(1)
 
     def held(self, id: str, fence: int) -> Job | None:  # noqa: A002
@@ -79,16 +98,18 @@ class JobRepository:
 
     def expired_ids(self, now: datetime) -> Sequence[str]:
         """Ids of the jobs that `expired` would find."""
-        return self.session.scalars(select(Job.id).where(Job.state.in_(ACTIVE), Job.lease_until < now)).all()
+        return self.session.scalars(select(Job.id).where(*_silent(now))).all()
 
     def expired(self, now: datetime) -> Sequence[Job]:
         """Jobs whose worker has been silent for longer than its lease, locked."""
-        query = select(Job).where(Job.state.in_(ACTIVE), Job.lease_until < now)
+        query = select(Job).where(*_silent(now))
         return self.session.scalars(query.with_for_update(skip_locked=True)).all()
 
     def delete(self, id: str) -> None:  # noqa: A002
-        self.session.execute(delete(JobEvent).where(JobEvent.job == id))
-        self.session.execute(delete(Job).where(Job.id == id))
+        """Forget a job and its children."""
+        gone = select(Job.id).where(or_(Job.id == id, Job.parent == id))
+        self.session.execute(delete(JobEvent).where(JobEvent.job.in_(gone)))
+        self.session.execute(delete(Job).where(or_(Job.id == id, Job.parent == id)))
 
     def happened(self, job: Job, kind: str, data: dict[str, Any], at: datetime) -> None:
         """Append an event."""
@@ -103,12 +124,47 @@ class JobRepository:
             job.lease_until = None
             job.worker = job.worker if state in ENDED else None
         self.happened(job, "state", {"state": state, "reason": reason}, at)
+        if job.parent is not None:
+            self._told(job, at)
+
+    def _told(self, child: Job, at: datetime) -> None:
+        """Carry a move of a child over to its parent, while that waits."""
+        self.session.flush()
+        parent = self.get(str(child.parent), lock=True)
+        if parent is None or not parent.waits:
+            return
+        states = [each.state for each in self.children(parent.id)]
+        if child.state in ENDED:
+            self._child_ended(parent, child, sum(state in ENDED for state in states) / len(states), at)
+        if all(state in ENDED for state in states):
+            parent.waits = False
+            ends = {"cancelling": "cancelled", "pausing": "paused", "paused": "paused"}
+            end = ends.get(parent.state, "queued")
+            if end != parent.state:
+                self.moved(parent, end, "every child has ended", at)
+        elif parent.state == "pausing" and not {"queued", *ACTIVE} & set(states):
+            self.moved(parent, "paused", "every child has stopped", at)
+        elif parent.state == "queued" and child.state == "running":
+            parent.started_at = parent.started_at or at
+            self.moved(parent, "running", f"its child {child.id} began", at)
+
+    def _child_ended(self, parent: Job, child: Job, fraction: float, at: datetime) -> None:
+        parent.progress = {"fraction": round(fraction, 4)}
+        self.happened(parent, "progress", parent.progress, at)
+        what = ", ".join(f"{name} {value}" for name, value in child.request.get("varies", {}).items())
+        level = "info" if child.state == "succeeded" else "warning"
+        self.happened(parent, "log", {"level": level, "text": f"{what}: {child.state} ({child.id})"}, at)
 
     def events(self, job: str, *, kinds: Sequence[str] = (), after: int = 0, limit: int = 1000) -> Sequence[JobEvent]:
         query = select(JobEvent).where(JobEvent.job == job, JobEvent.id > after)
         if kinds:
             query = query.where(JobEvent.kind.in_(kinds))
         return self.session.scalars(query.order_by(JobEvent.id).limit(limit)).all()
+
+
+def _silent(now: datetime) -> tuple[Any, ...]:
+    """A parent that waits has no worker, and none that could be silent."""
+    return Job.state.in_(ACTIVE), Job.waits.is_(False), Job.lease_until < now
 
 
 def lease(now: datetime, seconds: float) -> datetime:

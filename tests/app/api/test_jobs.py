@@ -127,3 +127,46 @@ def test_a_page_follows_the_page_before(client: TestClient) -> None:
             break
     assert sorted(seen) == sorted(made)
     assert seen == made[::-1]
+
+
+def test_a_comparison_is_one_job_that_tells_of_its_children(client: TestClient) -> None:
+    asked = {**ORDER, "kind": "compare", "cells": ["lstm", "gru"], "seeds": 2}
+    posted = client.post("/v1/jobs", json=asked)
+    assert posted.status_code == 202, posted.text
+    job, here = posted.json(), posted.headers["location"]
+    assert [child["varies"] for child in job["children"]] == [
+        {"cell": cell, "seed": seed} for seed in (0, 1) for cell in ("lstm", "gru")
+    ]
+    assert client.get("/v1/jobs").json()["items"] == [job], "children do not clutter the list"
+    children = client.get(f"/v1/jobs?parent={job['id']}").json()["items"]
+    assert {child["id"] for child in children} == {child["id"] for child in job["children"]}
+    assert {child["parent"] for child in children} == {job["id"]}
+    child = f"/v1/jobs/{children[0]['id']}"
+    assert client.post(f"{child}/cancel").status_code == client.delete(child).status_code == 409
+    assert client.get(f"{here}/plot.png").status_code == 409
+    assert client.post(f"{here}/cancel").json()["state"] == "cancelled"
+    assert client.get(child).json()["state"] == "cancelled"
+    assert client.delete(here).status_code == 204
+    assert client.get(child).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"cells": ["lstm", "lstm"]}, "/cells"),
+        ({"cells": ["lstm", "transformer"]}, "/cells/1"),
+        ({"cells": []}, "/cells"),
+        ({"seeds": 0}, "/seeds"),
+        ({"trials": 3}, "/trials"),
+        ({"kind": "dream"}, ""),
+        ({"kind": 3}, ""),
+    ],
+)
+def test_a_comparison_that_cannot_be_is_refused_with_its_place(
+    client: TestClient, change: dict[str, object], pointer: str
+) -> None:
+    asked = {**ORDER, "kind": "compare", "cells": ["lstm", "gru"], **change}
+    refused = client.post("/v1/jobs", json=asked)
+    assert refused.status_code == 422
+    assert [error["pointer"] for error in refused.json()["errors"]] == [pointer]
+    assert client.get("/v1/jobs").json()["items"] == []

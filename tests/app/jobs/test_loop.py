@@ -14,14 +14,16 @@ from typing import Any
 
 import psutil
 import pytest
+from sqlalchemy import select, update
 
 from app.blobs import open_blobs
 from app.db.engine import Database
 from app.db.repositories.models import ModelRepository
-from app.db.tables import Model
+from app.db.tables import Dataset, Job, Model
 from app.services.datasets import Datasets
-from app.services.jobs import Jobs, JobView, TrainRequest
+from app.services.jobs import Jobs, JobView
 from app.services.registry import Reference, Registry
+from app.services.requests import CompareRequest, TrainRequest
 from app.settings import Settings
 
 SAMPLE = Path(__file__).parents[3] / "models/tasks/sentiment/sample.jsonl"
@@ -205,3 +207,34 @@ def test_a_job_whose_model_was_taken_by_another_task_fails_and_the_worker_lives(
         assert view.error["type"] == "bad-data"
         assert "forecasting" in view.error["detail"]
         assert process.poll() is None
+
+
+def test_a_comparison_ends_with_one_version_though_a_worker_is_killed_in_its_midst(
+    jobs: Jobs, settings: Settings, database: Database, database_url: str
+) -> None:
+    asked = {"kind": "compare", "task": "sentiment", "dataset": "reviews", "model": "best", "cells": ["lstm", "slstm"]}
+    parent = jobs.submit(CompareRequest.model_validate({**asked, "seeds": 2, "config": SHORT})).id
+    with worker(settings, database_url):
+        until(jobs, parent, lambda view: view.children[0].state == "succeeded")
+    with database.write() as session:  # as if its lease had run out
+        session.execute(update(Job).where(Job.lease_until.is_not(None)).values(lease_until=database.now(session)))
+    with worker(settings, database_url):
+        view = until(jobs, parent, lambda view: view.state in {"succeeded", "failed"})
+    assert view.error is None
+    assert view.result is not None
+    cells = {row["cell"]: row for row in view.result["cells"]}
+    assert list(cells) == ["lstm", "slstm"]
+    assert all(run["score"] is not None for row in cells.values() for run in row["runs"])
+    registry = Registry(database, open_blobs(settings.blob_store), settings)
+    version = registry.resolve(Reference.parse("best"))
+    assert (view.result["model"], view.result["version"], version.version) == ("best", 1, 1)
+    assert version.job == view.result["best"]["job"]
+    assert version.config["cell"] == view.result["best"]["cell"]
+    assert version.metrics == view.result["metrics"]
+    kept = {path.name for path in settings.home.rglob("*") if path.is_file() and len(path.name) == 64}
+    assert kept == {version.digest, *_blobs_of(database)}, "the artifacts that were not chosen are gone"
+
+
+def _blobs_of(database: Database) -> set[str]:
+    with database.read() as session:
+        return set(session.scalars(select(Dataset.blob)))
