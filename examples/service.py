@@ -26,9 +26,15 @@ def connected() -> Iterator[httpx.Client]:
 
 def trained(client: httpx.Client, task: str, rows: list[dict[str, Any]], config: dict[str, Any]) -> dict[str, Any]:
     """Post rows, train on them, and give the finished job's result: `model`, `version`, `metrics`."""
+    name = uploaded(client, task, rows)
+    return finished(client, {"kind": "train", "task": task, "dataset": name, "model": name, "config": config})["result"]
+
+
+def uploaded(client: httpx.Client, task: str, rows: list[dict[str, Any]]) -> str:
+    """Post rows as a data set of a name of its own."""
     name = f"example-{uuid.uuid4().hex[:8]}"
     lines = "".join(json.dumps(row) + "\n" for row in rows)
-    dataset = checked(
+    checked(
         client.post(
             "/v1/datasets",
             params={"task": task, "name": name},
@@ -36,14 +42,18 @@ def trained(client: httpx.Client, task: str, rows: list[dict[str, Any]], config:
             headers={"Content-Type": "application/x-ndjson"},
         )
     )
-    asked = {"kind": "train", "task": task, "dataset": dataset["id"], "model": name, "config": config}
+    return name
+
+
+def finished(client: httpx.Client, asked: dict[str, Any]) -> dict[str, Any]:
+    """Submit a job and wait for its end; a failure ends the script with its sentence."""
     job = checked(client.post("/v1/jobs", json=asked))
     while job["state"] in ("queued", "running"):
         time.sleep(0.2)
         job = checked(client.get(f"/v1/jobs/{job['id']}"))
     if job["state"] != "succeeded":
         sys.exit(f"the job {job['state']}: {job['error']}")
-    return dict(job["result"])
+    return job
 
 
 def answers(client: httpx.Client, task: str, model: str, inputs: list[Any], **params: Any) -> list[dict[str, Any]]:

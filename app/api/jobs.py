@@ -134,8 +134,8 @@ def job(id: str, use: Use) -> JobView:  # noqa: A002
 @router.delete("/{id}", status_code=204, responses=responses(404, 409), dependencies=[require("train")])
 def delete(id: str, use: Use) -> None:  # noqa: A002
     """Forget an ended job, and its children."""
-    for artifact in use.jobs.delete(id):
-        use.registry.forget(artifact)
+    for blob in use.jobs.delete(id):
+        use.registry.forget(blob)
 
 
 def _steering(verb: str, summary: str) -> None:

@@ -186,7 +186,7 @@ class Jobs:
             return _view(jobs, job)
 
     def delete(self, id: str) -> Sequence[str]:  # noqa: A002
-        """Forget an ended job and its children; returns the artifacts that were kept for it and are of no use now.
+        """Forget an ended job and its children; returns the blobs that were kept for them alone.
         Raises `NotFound`, `Conflict`."""
         with self.database.write() as session:
             jobs = JobRepository(session)
@@ -197,7 +197,8 @@ class Jobs:
             if job.state not in ENDED:
                 raise Conflict(f"the job is {job.state}; cancel it first")
             jobs.delete(id)
-            return [part.artifact for part in parts if part.artifact is not None]
+            checkpoints = [each.checkpoint["blob"] for each in (job, *parts) if each.checkpoint]
+            return [*checkpoints, *(part.artifact for part in parts if part.artifact is not None)]
 
     def events(self, id: str, *, kinds: Sequence[str] = (), after: int = 0, limit: int = 1000) -> Sequence[EventView]:  # noqa: A002
         """What happened after an event, in order. Raises `NotFound`."""

@@ -61,3 +61,15 @@ def test_a_noisy_sine_is_forecast_better_than_by_its_last_value(run: Callable[..
 def test_four_sentences_teach_two_labels(run: Callable[..., str]) -> None:
     said = run("07_sentiment.py")
     assert re.search(r"'I loved this movie!': (positive|negative) \(\d+%\)", said)
+
+
+def test_two_cells_are_compared_by_one_job(run: Callable[..., str]) -> None:
+    said = run(
+        "14_lstm_against_gru.py", "--rows", "150", "--steps", "20", "--units", "8", "--epochs", "2", "--seeds", "1"
+    )
+    accuracies = {cell: float(mean) for cell, mean in re.findall(r"^(lstm|gru) +([\d.]+) %", said, re.MULTILINE)}
+    assert accuracies.keys() == {"lstm", "gru"}
+    assert all(0 <= accuracy <= 100 for accuracy in accuracies.values())
+    assert re.search(
+        r"^best by validation: (lstm|gru), seed 0; served as version 1 of example-\w+$", said, re.MULTILINE
+    )
