@@ -52,6 +52,8 @@ class Pictures:
     def history(self, id: str, form: Format) -> bytes:  # noqa: A002
         """The curves of a job. Raises `NotFound`, `Conflict` where there is nothing to draw, `Full`."""
         job = self.jobs.get(id)
+        if job.children:
+            raise Conflict(f"the job learns in its children; ask for the picture of one, such as {job.children[0].id}")
         history = epochs(self.jobs.events(id, kinds=["metrics"], limit=100_000))
         if not history or job.task is None:
             raise Conflict(f"the job is {job.state} and no epoch has ended yet: there is nothing to draw")

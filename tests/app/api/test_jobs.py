@@ -143,7 +143,8 @@ def test_a_comparison_is_one_job_that_tells_of_its_children(client: TestClient) 
     assert {child["parent"] for child in children} == {job["id"]}
     child = f"/v1/jobs/{children[0]['id']}"
     assert client.post(f"{child}/cancel").status_code == client.delete(child).status_code == 409
-    assert client.get(f"{here}/plot.png").status_code == 409
+    plot = client.get(f"{here}/plot.png")
+    assert (plot.status_code, "learns in its children" in plot.json()["detail"]) == (409, True)
     assert client.post(f"{here}/cancel").json()["state"] == "cancelled"
     assert client.get(child).json()["state"] == "cancelled"
     assert client.delete(here).status_code == 204
