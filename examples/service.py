@@ -32,16 +32,15 @@ def trained(client: httpx.Client, task: str, rows: list[dict[str, Any]], config:
 
 def uploaded(client: httpx.Client, task: str, rows: list[dict[str, Any]]) -> str:
     """Post rows as a data set of a name of its own."""
-    name = f"example-{uuid.uuid4().hex[:8]}"
     lines = "".join(json.dumps(row) + "\n" for row in rows)
-    checked(
-        client.post(
-            "/v1/datasets",
-            params={"task": task, "name": name},
-            content=lines.encode(),
-            headers={"Content-Type": "application/x-ndjson"},
-        )
-    )
+    return posted(client, task, lines.encode(), "application/x-ndjson")
+
+
+def posted(client: httpx.Client, task: str, file: bytes, media_type: str) -> str:
+    """Post a file as a data set of a name of its own."""
+    name = f"example-{uuid.uuid4().hex[:8]}"
+    params = {"task": task, "name": name}
+    checked(client.post("/v1/datasets", params=params, content=file, headers={"Content-Type": media_type}))
     return name
 
 

@@ -58,6 +58,26 @@ def test_a_noisy_sine_is_forecast_better_than_by_its_last_value(run: Callable[..
     assert (tmp_path / "sine.svg").read_text(encoding="utf-8").count("<polyline") == 2
 
 
+def test_sequences_are_told_apart_and_the_training_is_drawn(run: Callable[..., str], tmp_path: Path) -> None:
+    said = run("04_sequence_classification.py", "--picture", str(tmp_path / "history.png"))
+    history = re.findall(r"^epoch +\d+: accuracy ([\d.]+), of validation ([\d.]+)$", said, re.MULTILINE)
+    assert len(history) == 10
+    assert min(map(float, history[-1])) >= 0.8
+    assert len(re.findall(r"^(\w+) +is called \1", said, re.MULTILINE)) >= 3
+    assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_stacked_bidirectional_network_finds_where_the_pulse_is(run: Callable[..., str]) -> None:
+    said = run("05_stacked_bidirectional.py", "--epochs", "12")
+    assert len(re.findall(r"^(\w+) +is called \1", said, re.MULTILINE)) >= 2
+
+
+def test_clips_come_in_a_zip_and_leave_as_npy(run: Callable[..., str]) -> None:
+    said = run("12_actions.py", "--clips", "120", "--features", "16", "--hidden", "16", "--epochs", "10")
+    assert float(re.findall(r"never learnt from ([\d.]+)", said)[0]) >= 0.5
+    assert len(re.findall(r"^(\w+) +is called", said, re.MULTILINE)) == 3
+
+
 def test_four_sentences_teach_two_labels(run: Callable[..., str]) -> None:
     said = run("07_sentiment.py")
     assert re.search(r"'I loved this movie!': (positive|negative) \(\d+%\)", said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Literal
 
 from pydantic import Field
@@ -13,7 +14,8 @@ from models.families.classify.schema import LabelState, LabelTally, SignalConfig
 from models.readers import Bad, Record
 from models.scaling import Scale
 from models.schemas import LabelOutput, LabelParams
-from models.task import Card, Part, Schema
+from models.tables import cells, steps
+from models.task import Card, Line, Part, Schema
 
 
 class ActionItem(Schema):
@@ -72,6 +74,13 @@ def clips(archive: Archive) -> Iterator[Record | Bad]:
     return archive.rows({"frames": read_npy})
 
 
+def table(lines: Iterator[Line]) -> Iterator[Line]:
+    """A table as clips: `frames` in a cell, or a frame a line: `id`, `label` and a column for each feature."""
+    first = next(lines, None)
+    lines = chain([first] if first else [], lines)
+    return cells(lines, "frames") if first and "frames" in first[1] else steps(lines, "frames")
+
+
 CARD = Card(
     name="actions",
     title="Action in a clip",
@@ -83,6 +92,7 @@ CARD = Card(
     params=LabelParams,
     config=ActionConfig,
     archive=clips,
+    table=table,
     examples=(
         {"frames": [[0.0, 0.1, 1.0], [0.2, 0.1, 0.9], [0.5, 0.0, 0.9], [0.9, 0.1, 1.1]]},
         {"frames": [[0.1, 0.0, 1.0], [-0.1, 0.1, 1.0]]},

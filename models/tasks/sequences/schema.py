@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
+from itertools import chain
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -12,7 +14,8 @@ from models.arrays import Numbers
 from models.families.classify.schema import LabelState, LabelTally, SignalConfig
 from models.scaling import Scale
 from models.schemas import LabelOutput, LabelParams
-from models.task import Card, Part, Schema
+from models.tables import cells, steps
+from models.task import Card, Line, Part, Schema
 from models.vocab import Vocabulary
 
 Kind = Literal["values", "tokens"]
@@ -100,6 +103,22 @@ class SequenceTally(LabelTally):
         return None if row.values is None else int(row.steps.shape[1])
 
 
+def table(lines: Iterator[Line]) -> Iterator[Line]:
+    """A table as sequences: `values` or `tokens` in a cell, or a step a line: `id`, `label` and either `token`
+    or a column for each feature."""
+    first = next(lines, None)
+    lines = chain([first] if first else [], lines)
+    columns = set(first[1]) if first else set()
+    if columns & {"values", "tokens"}:
+        return cells(cells(lines, "values"), "tokens", words=True)
+    if "token" in columns:
+        return (
+            (number, {**row, "tokens": [token for token, *_ in row["tokens"]]})
+            for number, row in steps(lines, "tokens")
+        )
+    return steps(lines, "values")
+
+
 CARD = Card(
     name="sequences",
     title="Label of a sequence",
@@ -110,6 +129,7 @@ CARD = Card(
     tally=SequenceTally,
     params=LabelParams,
     config=SequenceConfig,
+    table=table,
     examples=(
         {"values": [[0.1, 1.0], [0.4, 0.9], [0.9, 0.5], [1.2, -0.1]]},
         {"values": [[1.0, 0.0], [0.5, 0.9], [-0.4, 0.9]]},

@@ -1,0 +1,57 @@
+"""Tables of labelled steps as rows: a row a line with its steps in a cell, or a step a line. Knows columns, no task."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from typing import Any
+
+from models.task import Fault, Line
+
+NOT_FEATURES = {"id", "label", "split", "step", "time", "timestamp", "frame"}
+"""Columns of a table with a step a line that say which step it is, and of what; all others are its features."""
+
+
+def cells(lines: Iterator[Line], field: str, *, words: bool = False) -> Iterator[Line]:
+    """Records whose `field` is text become records whose `field` is a list: of JSON, or of what stands between
+    blanks (and commas or semicolons, but for `words`)."""
+    for number, record in lines:
+        cell = record.get(field)
+        yield number, ({**record, field: _listed(cell, words=words)} if isinstance(cell, str) else record)
+
+
+def steps(lines: Iterator[Line], field: str) -> Iterator[Line]:
+    """Records of one step each become records of all steps of an `id`, in the order of the file.
+
+    Raises `Fault` where a line has no id, where those of an id do not stand together or do not have one label.
+    """
+    seen: set[str] = set()
+    for name, group in groupby(lines, key=lambda line: str(line[1].get("id") or "")):
+        held = list(group)
+        number, first = held[0]
+        if not name:
+            raise Fault(f"line {number} has no `id`; where each line is a step, it says which steps belong together")
+        if name in seen:
+            raise Fault(f"line {number}: id '{name[:80]}' stood above already; the lines of an id must stand together")
+        seen.add(name)
+        for column in ("label", "split"):
+            found = {str(record.get(column)) for _, record in held}
+            if len(found) > 1:
+                raise Fault(f"the id '{name[:80]}' has several {column}s: {', '.join(sorted(found)[:3])}")
+        kept = {column: first[column] for column in ("label", "split") if first.get(column) is not None}
+        yield number, {**kept, field: [_step(record) for _, record in held]}
+
+
+def _step(record: Mapping[str, Any]) -> list[Any]:
+    return [value for column, value in record.items() if column not in NOT_FEATURES]
+
+
+def _listed(cell: str, *, words: bool) -> Any:
+    if cell.lstrip().startswith("["):
+        try:
+            return json.loads(cell)
+        except ValueError:
+            return cell
+    return cell.split() if words else [part for part in re.split(r"[\s,;]+", cell) if part]
