@@ -1,6 +1,6 @@
 """Sequence classification with its history: 100 sequences of 10 steps and 5 features, two classes, an LSTM of 32.
 
-    python examples/04_sequence_classification.py [--epochs 10] [--picture history.png]    # asks the service at CELLGATE_URL
+    python examples/04_sequence_classification.py [--epochs 10] [--picture history.png]   # asks CELLGATE_URL
 
 A fifth of the sequences is kept for validation. The accuracy of both parts after each epoch is printed, and
 the service's own picture of the training is fetched where one is asked for.

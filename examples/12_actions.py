@@ -1,6 +1,6 @@
 """Actions in video: clips of 30 frames, each frame the 2048 features that a CNN gives, ten actions, an LSTM of 256.
 
-    python examples/12_actions.py [--clips 500] [--features 2048] [--hidden 256] [--epochs 5]    # asks the service at CELLGATE_URL
+    python examples/12_actions.py [--clips 500] [--features 2048] [--hidden 256] [--epochs 5]   # asks CELLGATE_URL
 
 The clips are .npy files in a zip beside a manifest that names them: 500 of them in 16 bits are 61 MB, in JSON
 they would be 500 MB. A clip to predict on goes as base64 of its .npy file.
