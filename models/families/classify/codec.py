@@ -1,6 +1,6 @@
 """Rows and items to labelled examples, and logits to labels. NumPy only; knows no kind of row.
 
-B rows, C labels.
+B rows, T time steps, F features, C labels.
 """
 
 from __future__ import annotations
@@ -84,6 +84,14 @@ def labels_of(labels: Sequence[str]) -> dict[str, Any]:
     """The labels of the training rows, sorted, and how many rows each has: fields of a `LabelState`."""
     counts = Counter(labels)
     return {"labels": sorted(counts), "counts": [counts[label] for label in sorted(counts)]}
+
+
+def features(values: np.ndarray, motion: str) -> np.ndarray:
+    """(T, F) -> (T, F), or (T, 2*F) with `motion` added; no change is known at the first step: it is 0."""
+    if motion == "none":
+        return values
+    change = np.diff(values, axis=0, prepend=values[:1])
+    return change if motion == "alone" else np.concatenate([values, change], axis=1)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -109,6 +109,12 @@ def said(width: int | None) -> str:
 class SignalConfig(Config):
     """Options of a network that reads feature vectors over time and gives them one label."""
 
+    motion: Literal["none", "added", "alone"] = Field(
+        "added",
+        description="Whether the change of each number since the step before is read: not, beside the numbers, or "
+        "in their place, so that it does not matter around what they move.",
+    )
+
     convolutions: int = Field(
         2, ge=0, le=6, description="Convolutional layers before the recurrent ones; they see short patterns."
     )

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from models.batch import Batch, Example, pad
-from models.families.classify.codec import LabelCodec, labels_of
+from models.families.classify.codec import LabelCodec, features, labels_of
 from models.runtimes.run import Run
 from models.scaling import Scale
 from models.task import Fault, Part, Vectors
@@ -68,14 +68,6 @@ class ActionCodec(LabelCodec[Row, ActionItem, State, ActionConfig]):
     def probes(self, state: State) -> list[ActionItem]:
         """Two clips of the width that the model was taught."""
         return [ActionItem(frames=np.zeros((length, state.width))) for length in (5, 2)]
-
-
-def features(frames: np.ndarray, motion: str) -> np.ndarray:
-    """(T, F) -> (T, F), or (T, 2*F) with `motion` added; no change is known at the first frame: it is 0."""
-    if motion == "none":
-        return frames
-    change = np.diff(frames, axis=0, prepend=frames[:1])
-    return change if motion == "alone" else np.concatenate([frames, change], axis=1)
 
 
 def windows(read: np.ndarray, length: int, overlap: float) -> np.ndarray:

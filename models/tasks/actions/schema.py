@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import Literal
 
 from pydantic import Field
 
@@ -34,11 +33,6 @@ class Row(ActionItem):
 class ActionConfig(SignalConfig):
     """Options of one training run of an action model."""
 
-    motion: Literal["none", "added", "alone"] = Field(
-        "none",
-        description="Whether the change of each feature since the frame before is read: not, beside the features, "
-        "or in their place, so that it does not matter where something happens.",
-    )
     window: int = Field(
         128,
         ge=1,

@@ -75,8 +75,10 @@ class SequenceConfig(SignalConfig):
 class State(LabelState):
     """What is counted before learning, and fitted after it."""
 
+    width: int | None = None
+    """Numbers of a step, where the rows hold values."""
     scale: Scale | None = None
-    """Of each feature, where the rows hold values."""
+    """Of what is read of a step: its numbers, their changes, or both."""
     vocabulary: list[str] | None = None
     """Where the rows hold tokens."""
 

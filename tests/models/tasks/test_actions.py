@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from models.archive import Archive
 from models.arrays import npy
 from models.batch import Batch
+from models.families.classify.codec import features
 from models.predictor import Predictor
 from models.readers import Bad
 from models.runtimes.export import export
@@ -24,7 +25,7 @@ from models.runtimes.run import Run
 from models.runtimes.torch_run import TorchRun
 from models.schemas import LabelParams
 from models.task import Fault
-from models.tasks.actions.codec import AT_ONCE, CODEC, features, windows
+from models.tasks.actions.codec import AT_ONCE, CODEC, windows
 from models.tasks.actions.network import NETWORK
 from models.tasks.actions.schema import CARD, ActionConfig, ActionItem, ActionTally, Row
 from models.trainer import Trained, train

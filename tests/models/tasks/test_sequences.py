@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 
 from models.predictor import Predictor
@@ -156,6 +157,52 @@ def test_every_cell_learns_and_is_exported(cell: str, tmp_path: Path) -> None:
     for one, example in zip(expected, examples, strict=True):
         alone = CODEC.predict(run, CODEC.collate([example]), ALL, trained.state)[0]
         assert alone.scores == pytest.approx(one.scores, abs=1e-5)
+
+
+def test_tokens_are_counted_as_asked() -> None:
+    rows = [Row(tokens=["a", "a", "b"], label="x"), Row(tokens=["a", "b", "c"], label="y")]
+    assert CODEC.learn(rows, SequenceConfig()).vocabulary == ["a", "b", "c"]
+    assert CODEC.learn(rows, SequenceConfig(min_count=2)).vocabulary == ["a", "b"]
+    assert CODEC.learn(rows, SequenceConfig(max_tokens=1)).vocabulary == ["a"]
+    assert CODEC.learn(rows, SequenceConfig(max_steps=2)).vocabulary == ["a", "b"]
+
+
+def test_a_long_sequence_is_cut_and_changes_are_read_beside() -> None:
+    rows = rising(4)
+    config = SequenceConfig(max_steps=5, motion="none")
+    state = CODEC.learn(rows, config)
+    item = SequenceItem(values=np.ones((9, 3)))
+    assert CODEC.example(item, ALL, state, config).arrays["values"].shape == (5, 3)
+    both = SequenceConfig(max_steps=5)
+    assert CODEC.example(item, ALL, CODEC.learn(rows, both), both).arrays["values"].shape == (5, 6)
+
+
+@pytest.mark.parametrize("config", [{"embedding": 5}, {"token_dropout": 0.9}])
+def test_options_of_tokens_change_the_network_or_its_learning(config: dict[str, Any]) -> None:
+    found = [learnt(spoken(12), **{**SMALL, "epochs": 1, **changed})[0].net.state_dict() for changed in ({}, config)]
+    one, other = (torch.cat([tensor.flatten() for tensor in weights.values()]) for weights in found)
+    assert not one.equal(other)
+
+
+def test_hostile_rows_among_good_ones_do_not_stop_a_training() -> None:
+    odd = [
+        Row(values=[[1e15, -1e15, 0]], label="up"),
+        Row(values=np.zeros((1, 3)), label="down"),
+        Row(values=np.ones((3000, 3)), label="down"),
+    ]
+    trained, predictor = learnt([*odd, *rising(20)], epochs=2)
+    assert np.isfinite(trained.metrics["validation_loss"])
+    (output,) = ask(predictor, [{"values": [[-1e15, 1e15, 1e-300]]}])
+    assert sum(output.scores.values()) == pytest.approx(1)
+
+
+def test_a_label_that_no_training_row_has_counts_as_a_mistake() -> None:
+    rows = [*rising(12), Row(values=np.ones((3, 3)), label="sideways")]
+    trained = train(
+        CODEC, NETWORK, {"train": rows[:12], "validation": rows[8:]}, SequenceConfig(**{**SMALL, "epochs": 1})
+    )
+    assert trained.state.labels == ["down", "up"]
+    assert trained.metrics["validation_accuracy"] <= 0.8
 
 
 def tallied(*rows: dict[str, Any]) -> SequenceTally:
