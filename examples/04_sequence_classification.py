@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from service import answers, connected, history, trained
+from service import answers, checked, connected, finished, uploaded
 
 SEQUENCES, STEPS, FEATURES = 100, 10, 5
 
@@ -26,15 +26,19 @@ def main() -> None:
     choose = np.random.default_rng(0)
     rows = [sequence(choose, index) for index in range(SEQUENCES)]
     with connected() as client:
-        made = trained(client, "sequences", rows, {"cell": "lstm", "hidden": 32, "epochs": asked.epochs})
-        for number, values in enumerate(history(client, made["job"]), start=1):
-            print(f"epoch {number:2}: accuracy {values['train_accuracy']:.2f}, of validation {values['accuracy']:.2f}")
+        name = uploaded(client, "sequences", rows)
+        config = {"cell": "lstm", "hidden": 32, "epochs": asked.epochs}
+        job = finished(client, {"kind": "train", "task": "sequences", "dataset": name, "model": name, "config": config})
+        for epoch in checked(client.get(f"/v1/jobs/{job['id']}/metrics"))["items"]:
+            values = epoch["values"]
+            both = f"accuracy {values['train_accuracy']:.2f}, of validation {values['accuracy']:.2f}"
+            print(f"epoch {epoch['epoch']:2}: {both}")
         fresh = [sequence(choose, index) for index in range(4)]
-        said = answers(client, "sequences", made["model"], [{"values": row["values"]} for row in fresh])
+        said = answers(client, "sequences", name, [{"values": row["values"]} for row in fresh])
         for row, output in zip(fresh, said, strict=True):
             print(f"{row['label']:7} is called {output['label']} ({output['score']:.0%})")
         if asked.picture:
-            picture = client.get(f"/v1/jobs/{made['job']}/plot.png").raise_for_status()
+            picture = client.get(f"/v1/jobs/{job['id']}/plot.png").raise_for_status()
             asked.picture.write_bytes(picture.content)
 
 

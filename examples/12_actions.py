@@ -15,7 +15,7 @@ import json
 import zipfile
 
 import numpy as np
-from service import answers, connected, trained_on
+from service import answers, connected, finished, posted
 
 FRAMES = 30
 ACTIONS = ["walk", "run", "jump", "sit", "stand", "wave", "clap", "throw", "catch", "turn"]
@@ -33,12 +33,12 @@ def main() -> None:
     data = zipped([(clip(choose, scenes, index), index) for index in range(asked.clips)])
     print(f"{asked.clips} clips in {len(data) / 1e6:.1f} MB")
     with connected() as client:
-        made = trained_on(
-            client, "actions", data, "application/zip", {"cell": "lstm", "hidden": asked.hidden, "epochs": asked.epochs}
-        )
-        print(f"accuracy on clips never learnt from {made['metrics']['accuracy']:.2f}")
+        name = posted(client, "actions", data, "application/zip")
+        config = {"cell": "lstm", "hidden": asked.hidden, "epochs": asked.epochs}
+        job = finished(client, {"kind": "train", "task": "actions", "dataset": name, "model": name, "config": config})
+        print(f"accuracy on clips never learnt from {job['result']['metrics']['accuracy']:.2f}")
         fresh = [{"frames": {"npy": base64.b64encode(npy(clip(choose, scenes, i))).decode()}} for i in range(3)]
-        for index, output in enumerate(answers(client, "actions", made["model"], fresh, top_k=3)):
+        for index, output in enumerate(answers(client, "actions", name, fresh, top_k=3)):
             print(f"{ACTIONS[index]:5} is called {output['label']} ({output['score']:.0%})")
 
 
