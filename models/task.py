@@ -164,6 +164,11 @@ class Vectors(Protocol):
     @property
     def width(self) -> int: ...
 
+    @property
+    def rows(self) -> Mapping[str, int]:
+        """The row of each word, in the file's order: several words may share one."""
+        ...
+
     def __contains__(self, word: str) -> bool: ...
 
     def matrix(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -93,3 +93,10 @@ def test_two_cells_are_compared_by_one_job(run: Callable[..., str]) -> None:
     assert re.search(
         r"^best by validation: (lstm|gru), seed 0; served as version 1 of example-\w+$", said, re.MULTILINE
     )
+
+
+def test_two_sentences_teach_entities(run: Callable[..., str]) -> None:
+    said = run("09_entities.py")
+    assert re.search(r"'John lives in New York': John \(PER, \d+%\), New York \(LOC, \d+%\)$", said, re.MULTILINE)
+    assert re.search(r"'Apple is .*': Apple \(ORG, \d+%\), Cupertino \(LOC, \d+%\)$", said, re.MULTILINE)
+    assert re.search(r"'Emma works for Google in London': .*London \(LOC, \d+%\)", said)
