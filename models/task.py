@@ -218,6 +218,10 @@ class Codec(ABC, Generic[RowT, ItemT, OutputT, StateT, ParamsT, ConfigT]):
         state fixes what its items look like (a width, a kind) makes items that fit."""
         return [self.card.parse_item(example) for example in self.card.examples]
 
+    def steps(self, item: ItemT, state: StateT, config: ConfigT) -> list[str]:
+        """What the encoder reads at each step, for a person: words, notes. Empty: the steps have but numbers."""
+        return []
+
     def calibrate(self, run: Run, batches: Sequence[Batch], state: StateT, answers: Sequence[Sequence[Any]]) -> StateT:
         """A new state with thresholds or temperatures fitted on the validation part; by default the same."""
         return state
