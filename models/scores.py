@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 
 def accuracy(predicted: Sequence[str], answers: Sequence[str]) -> float:
     """Share of predictions that are right."""
@@ -16,3 +18,32 @@ def macro_f1(predicted: Sequence[str], answers: Sequence[str]) -> float:
     expected, given = Counter(answers), Counter(predicted)
     hits = Counter(a for p, a in zip(predicted, answers, strict=True) if p == a)
     return sum(2 * hits[label] / (given[label] + n) for label, n in expected.items()) / max(1, len(expected))
+
+
+def auroc(scores: np.ndarray, labels: np.ndarray) -> float:
+    """The chance that a true one scores above a false one, ties counting half; both must be there."""
+    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    true = int(labels.sum())
+    above = float(ranks[labels].sum()) - true * (true + 1) / 2
+    return above / (true * (len(labels) - true))
+
+
+def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
+    """The area under precision by recall, as a sum of steps, none of them interpolated (scikit-learn's)."""
+    precision, recall = _precision_recall(scores, labels)
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+
+
+def best_f1(scores: np.ndarray, labels: np.ndarray) -> float:
+    """The highest F1 that any threshold reaches."""
+    precision, recall = _precision_recall(scores, labels)
+    return float(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-12)))
+
+
+def _precision_recall(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """At each different score as a threshold, from the highest down; at least one label is true."""
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.diff(scores[order]) != 0, True)
+    hits = np.cumsum(labels[order])[last]
+    return hits / (np.flatnonzero(last) + 1), hits / labels.sum()

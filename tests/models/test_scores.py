@@ -1,12 +1,13 @@
-"""Accuracy and macro F1 against scikit-learn's own figures, computed once and written down."""
+"""Metrics against scikit-learn's own figures, computed once and written down, or against their definitions."""
 
 from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 
-from models.scores import accuracy, macro_f1
+from models.scores import accuracy, auroc, average_precision, best_f1, macro_f1
 
 ANSWERS = ["a", "a", "a", "b", "b", "c"]
 PREDICTED = ["a", "b", "a", "b", "b", "a"]
@@ -40,3 +41,27 @@ def test_a_thousand_labels_are_scored_in_one_pass() -> None:
     began = time.perf_counter()
     assert macro_f1(labels, labels) == 1
     assert time.perf_counter() - began < 2
+
+
+def test_the_area_under_the_curve_is_the_chance_of_being_above() -> None:
+    random = np.random.default_rng(0)
+    scores, labels = np.round(random.normal(size=60), 1), random.random(60) < 0.3
+    pairs = [(a > b) + (a == b) / 2 for a in scores[labels] for b in scores[~labels]]
+    assert auroc(scores, labels) == pytest.approx(np.mean(pairs))
+    assert auroc(labels.astype(float), labels) == 1
+
+
+def test_precision_is_averaged_over_recall() -> None:
+    labels = np.array([True, False, True, False])
+    assert average_precision(np.array([4.0, 3.0, 2.0, 1.0]), labels) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+    assert average_precision(np.array([1.0, 1.0, 1.0, 1.0]), labels) == pytest.approx(0.5)
+
+
+def test_the_best_f1_is_that_of_the_best_threshold() -> None:
+    random = np.random.default_rng(1)
+    scores, labels = np.round(random.normal(size=50), 1), random.random(50) < 0.4
+    tried = []
+    for least in scores:
+        flags = scores >= least
+        tried.append(2 * (flags & labels).sum() / (flags.sum() + labels.sum()))
+    assert best_f1(scores, labels) == pytest.approx(max(tried))

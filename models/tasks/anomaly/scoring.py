@@ -1,0 +1,177 @@
+"""From surprises to scores, thresholds and alarms. NumPy only; knows no network.
+
+A *surprise* says how far a step lies from what was expected, in half-widths of its interval; it is taken relative
+to how surprising its series has been so far, and how young it is. A *score* is -log10 of the share of held-out
+steps that are as odd: 2 is one step in 100, 3 one in 1000. What counts is the odder of two: the step itself, and the
+stretch that ends with it (the short-term mean that Lavin and Ahmad 2015 hold against the long-term distribution).
+All of it comes from sums that decay, so it goes on step by step. T steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from models.tasks.anomaly.prepare import decayed
+from models.tasks.anomaly.schema import State, Tail
+
+AGES = (1, 8, 16, 32, 64, 128, 256)
+"""Steps since a series began where it is measured how much more surprising its steps still are."""
+GROWN = AGES[-1]
+LEVELS = 200
+BEYOND = 0.002
+ENOUGH = 20
+"""The tail's fall is told by this share of the held-out steps, and never by fewer steps than this."""
+THINNEST = 0.1
+"""Least index of a tail: however evenly the held-out steps ran, a little more is not a wonder."""
+HIGH = 0.95
+FEWEST = 20
+"""Held-out steps that tell anything about a tail."""
+WILD = 10.0
+"""Surprise up to which a step tells what is usual in its series."""
+PRIOR = 100
+"""Typical steps that a series is taken to begin with."""
+WORST = 1e6
+"""Where surprises are cut."""
+
+
+def fitted(numbers: np.ndarray) -> Tail:
+    """The tail of some numbers from 0 up."""
+    if len(numbers) < FEWEST:
+        return Tail()
+    share = 1 - min(0.5, max(BEYOND, ENOUGH / len(numbers)))
+    quantiles = np.quantile(numbers, _shares(share, LEVELS))
+    last = max(float(quantiles[-1]), 1e-6)
+    beyond = numbers[numbers > last]
+    index = float(np.mean(np.log(beyond / last))) if len(beyond) else 0.0
+    return Tail(quantiles=[*quantiles[:-1].tolist(), last], share=share, index=min(3.0, max(THINNEST, index)))
+
+
+def _shares(share: float, count: int) -> np.ndarray:
+    """(count,) from 0 to `share`: evenly spaced in the logarithm of what lies above."""
+    shares: np.ndarray = 1 - np.geomspace(1, 1 - share, count)
+    return shares
+
+
+def rarity(tail: Tail, numbers: np.ndarray) -> np.ndarray:
+    """-log10 of the share of held-out steps with as large a number; never falls as a number rises."""
+    last, inside = tail.quantiles[-1], -np.log10(1 - _shares(tail.share, len(tail.quantiles)))
+    beyond = inside[-1] + np.log(np.maximum(numbers, last) / last) / (tail.index * math.log(10))
+    found: np.ndarray = np.where(numbers > last, beyond, np.interp(numbers, tail.quantiles, inside))
+    return found
+
+
+def number_of(tail: Tail, rare: float) -> float:
+    """The number that is so rare: the inverse of `rarity`."""
+    inside = -np.log10(1 - _shares(tail.share, len(tail.quantiles)))
+    if rare <= inside[-1]:
+        return float(np.interp(rare, inside, tail.quantiles))
+    return min(WORST, tail.quantiles[-1] * math.exp(min(50.0, (rare - inside[-1]) * tail.index * math.log(10))))
+
+
+def stretches(surprises: np.ndarray, state: State) -> np.ndarray:
+    """(T,): the decaying mean of the surprises up to each step, each cut at `state.most`; a step without one (NaN)
+    changes nothing."""
+    judged = ~np.isnan(surprises)
+    found = np.full(len(surprises), state.typical)
+    if state.smoothing and judged.any():
+        means = decayed(np.minimum(surprises[judged], state.most), state.smoothing, start=state.typical)
+        count = np.cumsum(judged)
+        found = np.where(count > 0, means[np.maximum(count - 1, 0)], state.typical)
+    return found
+
+
+def trials(state: State) -> float:
+    """log10 of how many single steps a stretch holds: among so many, one must be so much rarer to count the same."""
+    return math.log10(max(1.0, 1 / (1 - 0.5 ** (1 / state.smoothing)))) if state.smoothing else 0.0
+
+
+def relative(surprises: np.ndarray, state: State) -> tuple[np.ndarray, np.ndarray]:
+    """(T,) surprises by what is usual for a series of that age and for this very series, and (T,) what is usual.
+
+    The series' own is the decaying root mean square of its surprises before a step, among as many typical ones as
+    keep a short series from judging itself. NaN stays.
+    """
+    age = np.interp(np.arange(1, len(surprises) + 1), AGES, state.young)
+    judged = ~np.isnan(surprises)
+    squares = np.where(judged, np.minimum(surprises / age, WILD) ** 2, 0.0)
+    weight = 1 / (1 - 0.5 ** (1 / state.memory))
+    sums = np.concatenate([[0.0], weight * decayed(squares, state.memory)[:-1]])
+    counts = np.concatenate([[0.0], weight * decayed(judged.astype(np.float64), state.memory)[:-1]])
+    usual = age * np.sqrt((sums + PRIOR * state.square) / (counts + PRIOR))
+    return surprises / usual, usual
+
+
+def youth(fresh: Sequence[np.ndarray], counted: Sequence[np.ndarray], grown: np.ndarray) -> list[float]:
+    """At each age: the high surprises of series that are so young by those of grown ones; falls to 1."""
+    usual = max(1e-6, float(np.nanquantile(grown, HIGH)))
+    factors = []
+    for low, age, high in zip((0, *AGES), AGES, (*AGES[1:], GROWN), strict=False):
+        held = [s[low:high][c[low:high]] for s, c in zip(fresh, counted, strict=True)]
+        near = np.concatenate(held)
+        near = near[~np.isnan(near)]
+        factors.append(float(np.quantile(near, HIGH)) / usual if len(near) >= FEWEST and age < GROWN else 1.0)
+    falling: list[float] = np.maximum.accumulate(np.maximum(factors, 1.0)[::-1])[::-1].tolist()
+    return falling
+
+
+def scored(surprises: np.ndarray, state: State) -> np.ndarray:
+    """(T,) scores from 0 up; 0 at a step without a surprise (NaN)."""
+    judged = ~np.isnan(surprises)
+    single = rarity(state.steps, np.where(judged, surprises, 0.0)) - trials(state)
+    if state.smoothing:
+        single = np.maximum(single, rarity(state.stretches, stretches(surprises, state)))
+    return np.where(judged, np.maximum(single, 0.0), 0.0)
+
+
+def threshold(sensitivity: float, state: State) -> float:
+    """The score that flags: a quantile of the scores of held-out steps. Falls as the sensitivity rises.
+
+    The odds of a held-out step above it are `state.excess`'s odds at sensitivity 0.95, times s / (1 - s) / 19.
+    """
+    s = min(max(sensitivity, 1e-9), 1 - 1e-9)
+    odds = state.excess / (1 - state.excess) * s / (1 - s) / 19
+    return quantile(state.scores, odds / (1 + odds))
+
+
+def quantile(tail: Tail, excess: float) -> float:
+    """The score above which a share of held-out steps lies. Scores are logarithms already: beyond what was seen, a
+    tenth of the share is one score more."""
+    if excess >= 1 - tail.share:
+        return float(np.interp(1 - excess, _shares(tail.share, len(tail.quantiles)), tail.quantiles))
+    return tail.quantiles[-1] + math.log10((1 - tail.share) / excess)
+
+
+def calibrated(surprises: Sequence[np.ndarray], counted: Sequence[np.ndarray], state: State) -> State:
+    """A state whose tails are those of the counted, normal steps of some held-out series."""
+
+    def normal(numbers: Sequence[np.ndarray]) -> np.ndarray:
+        found = zip(numbers, surprises, counted, strict=True)
+        return np.concatenate([number[count & ~np.isnan(surprise)] for number, surprise, count in found])
+
+    if len(normal(surprises)) < FEWEST:
+        return state
+    square = float(np.mean(np.minimum(normal(surprises), WILD) ** 2))
+    state = state.model_copy(update={"square": max(square, 1e-6)})
+    own = [relative(surprise, state)[0] for surprise in surprises]
+    single = normal(own)
+    most = float(np.quantile(single, 0.99))
+    typical = float(np.mean(np.minimum(single, most)))
+    state = state.model_copy(update={"typical": typical, "most": most, "steps": fitted(single)})
+    state = state.model_copy(update={"stretches": fitted(normal([stretches(each, state) for each in own]))})
+    return state.model_copy(update={"scores": fitted(normal([scored(each, state) for each in own]))})
+
+
+def events(flags: np.ndarray, scores: np.ndarray, *, merge: int) -> list[tuple[int, int, int]]:
+    """(start, end, peak) of each alarm: flags with at most `merge` steps between them are one."""
+    at = np.flatnonzero(flags)
+    if not len(at):
+        return []
+    cuts = np.flatnonzero(np.diff(at) > merge + 1)
+    starts, ends = at[np.r_[0, cuts + 1]], at[np.r_[cuts, len(at) - 1]] + 1
+    return [
+        (start, end, start + int(np.argmax(np.where(flags[start:end], scores[start:end], -np.inf))))
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+    ]

@@ -1,0 +1,141 @@
+"""Data sets of series: tables as rows, and what a person wants to read about them. Knows records, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from models.task import Fault, Line, Part, Tally
+
+TIMES = ("timestamp", "timestamps", "time", "date", "datetime", "ds")
+LABELS = ("label", "labels", "anomaly", "is_anomaly")
+MISSING = ("", "NA", "NaN", "nan", "null", "NULL")
+
+
+class SeriesTally(Tally):
+    """Counts series, steps, missing values and labelled anomalies."""
+
+    def __init__(self) -> None:
+        self.series = self.steps = self.missing = self.constant = self.untimed = 0
+        self.labelled = self.odd_steps = self.odd_events = 0
+        self.shortest, self.longest = 10**9, 0
+        self.widths: dict[int, int] = {}
+        """How many numbers a step has -> the first line with so many."""
+
+    def add(self, row: Any, *, line: int, part: Part | None) -> None:
+        values = row.values.reshape(len(row.values), -1)
+        self.series += 1
+        self.steps += len(values)
+        self.missing += int(np.isnan(values).sum())
+        self.constant += not bool(np.nanmin(values, initial=np.inf) < np.nanmax(values, initial=-np.inf))
+        self.untimed += row.timestamps is None
+        self.shortest, self.longest = min(self.shortest, len(values)), max(self.longest, len(values))
+        self.widths.setdefault(values.shape[1], line)
+        if row.labels is not None:
+            odd = np.array([0, *row.labels])
+            self.labelled += 1
+            self.odd_steps += int(odd.sum())
+            self.odd_events += int((np.diff(odd) > 0).sum())
+
+    def stats(self) -> dict[str, Any]:
+        return {
+            "series": self.series,
+            "steps": self.steps,
+            "features": sorted(self.widths),
+            "missing": self.missing,
+            "constant_series": self.constant,
+            "shortest": self.shortest if self.series else 0,
+            "longest": self.longest,
+            "labelled_series": self.labelled,
+            "labelled_anomalies": self.odd_events,
+            "labelled_steps": self.odd_steps,
+            "series_with_timestamps": self.series - self.untimed,
+        }
+
+    def faults(self) -> list[tuple[int | None, str]]:
+        (first, _), *others = self.widths.items()
+        return [(line, f"{width} numbers in a step, where the first row has {first}") for width, line in others]
+
+    def warnings(self) -> list[str]:
+        found = []
+        if self.constant:
+            found.append(f"{self.constant} of {self.series} series never change; nothing can be learnt from them")
+        if self.odd_steps > 0.2 * self.steps:
+            found.append(
+                f"{self.odd_steps} of {self.steps} steps are labelled as anomalies; what is so common is hardly odd"
+            )
+        if self.labelled and not self.odd_steps:
+            found.append("labels are given and mark no step: nothing can be scored by them")
+        if 0 < self.untimed < self.series:
+            found.append(f"{self.untimed} of {self.series} series have no timestamps: their hours are unknown")
+        return found
+
+
+@dataclass
+class _Gathered:
+    """The records of one series of a table."""
+
+    line: int
+    split: Any
+    values: list[list[Any]] = field(default_factory=list)
+    times: list[Any] = field(default_factory=list)
+    labels: list[Any] = field(default_factory=list)
+
+
+def table(lines: Iterator[Line]) -> Iterator[Line]:
+    """A table as series: a record a step, with a column of times, of labels, of the series' `id` and of its `split`
+    where there are such; every other column is a feature.
+
+    Where every time of a series can be read, its steps are put in their order.
+    """
+    series: dict[str | None, _Gathered] = {}
+    for number, record in lines:
+        if "values" in record:
+            yield number, record
+            continue
+        cells = dict(record)
+        name, split = cells.pop("id", None), cells.pop("split", None)
+        time = next((cells.pop(column) for column in TIMES if column in cells), None)
+        label = next((cells.pop(column) for column in LABELS if column in cells), None)
+        found = series.setdefault(None if name is None else str(name), _Gathered(number, split))
+        if split != found.split:
+            raise Fault(f"the series '{name}' names the parts '{found.split}' and '{split}'; a series lies in one")
+        found.values.append([None if cell in MISSING else cell for cell in cells.values()])
+        found.times.append(time)
+        found.labels.append(label)
+    for name, found in series.items():
+        yield found.line, _row(name, found)
+
+
+def _row(name: str | None, found: _Gathered) -> dict[str, Any]:
+    moments = [moment for moment in map(_moment, found.times) if moment is not None]
+    order = list(range(len(found.values)))
+    row: dict[str, Any] = {}
+    if len(moments) == len(order):
+        order.sort(key=moments.__getitem__)
+        row["timestamps"] = [moments[at].isoformat() for at in order]
+    values = [found.values[at] for at in order]
+    row["values"] = [step[0] for step in values] if len(values[0]) == 1 else values
+    if any(label is not None for label in found.labels):
+        row["labels"] = [found.labels[at] or 0 for at in order]
+    if name is not None:
+        row["id"] = name
+    if found.split is not None:
+        row["split"] = found.split
+    return row
+
+
+def _moment(value: Any) -> datetime | None:
+    """A time, in UTC where it names no zone; None for what is none."""
+    if isinstance(value, str) and "-" in value[1:]:
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
