@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app.api import datasets, devices, health, jobs, models, predict, problems, tasks, vectors
+from app.api import datasets, devices, health, inspect, jobs, models, predict, problems, tasks, vectors
 from app.api.deps import Middleware
 from app.blobs import Blobs
 from app.db.engine import Database
@@ -24,6 +24,7 @@ from app.services.keys import Keys
 from app.services.pictures import Pictures
 from app.services.registry import Registry
 from app.services.vectors import VectorFiles
+from app.serving.inspections import Inspections
 from app.serving.predictions import Predictions
 from app.settings import Settings
 
@@ -54,6 +55,7 @@ class Services:
     answers: Answers
     loaded: Loaded
     predictions: Predictions
+    inspections: Inspections
     metrics: Metrics
     version: str = version("cellgate")
 
@@ -94,6 +96,7 @@ def create_app(services: Services) -> FastAPI:
         datasets.router,
         jobs.router,
         models.router,
+        inspect.router,
         tasks.router,
         vectors.router,
         devices.router,

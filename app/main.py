@@ -16,6 +16,7 @@ from app.services.keys import Keys, refuse_without_keys
 from app.services.pictures import Pictures
 from app.services.registry import Registry
 from app.services.vectors import VectorFiles
+from app.serving.inspections import Inspections
 from app.serving.loaded import Loaded
 from app.serving.predictions import Predictions
 from app.settings import Settings
@@ -41,6 +42,7 @@ def build(given: Settings) -> Services:
         answers=Answers(database),
         loaded=loaded,
         predictions=Predictions(loaded),
+        inspections=Inspections(loaded, seconds=given.request_seconds),
         metrics=Metrics(),
     )
 

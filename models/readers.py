@@ -70,15 +70,24 @@ def tab_separated(path: Path) -> Iterator[Record | Bad]:
 
 
 def conll(path: Path) -> Iterator[Record | Bad]:
-    """A token a line, its tag in the last column; a blank line ends a sentence: `{"tokens", "tags"}`."""
+    """A token a line, its tag in the last column; a blank line ends a sentence: `{"tokens", "tags"}`.
+
+    Columns are parted by tabs where the line has one, else by spaces. A line before the first token of a sentence
+    that begins with "# " and has a "=" is a comment, as in CoNLL-U.
+    """
     bad: list[Bad] = []
     begun, tokens, tags = 1, list[str](), list[str]()
     for number, text in _numbered(path, bad):
         yield from _drained(bad)
-        cells = text.split()
-        if cells and cells[0] != "-DOCSTART-":
-            if len(cells) < 2:
-                yield Bad(number, f"'{cells[0][:80]}' has no tag: a token, a space and a tag are expected")
+        line = text.strip("\r\n ")
+        cells = [cell.strip(" ") for cell in line.split("\t")] if "\t" in line else line.split(" ")
+        if not tokens and line.startswith("# ") and "=" in line:
+            continue
+        if any(cells) and cells[0] != "-DOCSTART-":
+            if len(cells) < 2 or not (cells[0] and cells[-1]):
+                lacking = "token" if not cells[0] else "tag"
+                detail = f"'{line.strip()[:80]}' has no {lacking}: a token, a tab or space and a tag are expected"
+                yield Bad(number, detail)
                 continue
             begun = begun if tokens else number
             tokens.append(cells[0])

@@ -164,6 +164,11 @@ class Vectors(Protocol):
     @property
     def width(self) -> int: ...
 
+    @property
+    def rows(self) -> Mapping[str, int]:
+        """The row of each word, in the file's order: several words may share one."""
+        ...
+
     def __contains__(self, word: str) -> bool: ...
 
     def matrix(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -212,6 +217,10 @@ class Codec(ABC, Generic[RowT, ItemT, OutputT, StateT, ParamsT, ConfigT]):
         """Items that a version must answer before it is put to work; by default the card's examples. A task whose
         state fixes what its items look like (a width, a kind) makes items that fit."""
         return [self.card.parse_item(example) for example in self.card.examples]
+
+    def steps(self, item: ItemT, state: StateT, config: ConfigT) -> list[str]:
+        """What the encoder reads at each step, for a person: words, notes. Empty: the steps have but numbers."""
+        return []
 
     def calibrate(self, run: Run, batches: Sequence[Batch], state: StateT, answers: Sequence[Sequence[Any]]) -> StateT:
         """A new state with thresholds or temperatures fitted on the validation part; by default the same."""

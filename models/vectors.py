@@ -39,13 +39,13 @@ class WordVectors:
     """Vectors in memory."""
 
     def __init__(self, rows: dict[str, int], table: np.ndarray) -> None:
-        self._rows, self._table = rows, table
+        self.rows, self._table = rows, table
 
     def __contains__(self, word: str) -> bool:
-        return word in self._rows
+        return word in self.rows
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     @property
     def width(self) -> int:
@@ -54,7 +54,7 @@ class WordVectors:
 
     def matrix(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """The vectors of `words`, float32 (N, width), zeros for an unknown one; and which are known, bool (N,)."""
-        found = np.array([self._rows.get(word, -1) for word in words], dtype=np.int64)
+        found = np.array([self.rows.get(word, -1) for word in words], dtype=np.int64)
         matrix = self._table[np.maximum(found, 0)].astype(np.float32)
         matrix[found < 0] = 0
         return matrix, found >= 0
@@ -64,7 +64,7 @@ class WordVectors:
         buffer = io.BytesIO()
         np.save(buffer, self._table.astype(np.float16), allow_pickle=False)
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            archive.writestr("words.json", json.dumps(self._rows, ensure_ascii=False))
+            archive.writestr("words.json", json.dumps(self.rows, ensure_ascii=False))
             archive.writestr("vectors.npy", buffer.getvalue())
 
 

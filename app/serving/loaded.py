@@ -121,6 +121,12 @@ class Loaded:
         key = await self._key(Reference.parse(reference))
         return self._served.get(key) or await self._load(key)
 
+    async def files(self, reference: str) -> tuple[VersionView, Path]:
+        """A version and its unpacked files, without loading it. Raises `NotFound`."""
+        key = await self._key(Reference.parse(reference))
+        version = await self._ask(lambda: self.registry.version(*key))
+        return version, await self._ask(lambda: self._folder(version))
+
     async def unload(self, reference: str) -> None:
         """Take a version out of memory; it is loaded again when it is next asked for."""
         key = await self._key(Reference.parse(reference))

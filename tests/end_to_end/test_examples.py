@@ -43,6 +43,15 @@ def test_stacked_layers_read_scalars_of_any_length(run: Callable[..., str]) -> N
     assert found == pytest.approx([40, 13, 20], rel=0.1)
 
 
+def test_the_gates_are_told_and_drawn(run: Callable[..., str], tmp_path: Path) -> None:
+    said = run("02_gates.py", "--epochs", "3", "--picture", str(tmp_path / "gates.png"))
+    found = re.search(r"^the equations hold to (\S+)$", said, re.MULTILINE)
+    assert found
+    assert float(found[1]) < 1e-5
+    assert len(re.findall(r"^\w+ +gate: shut \d+%, open \d+% of the time$", said, re.MULTILINE)) == 3
+    assert (tmp_path / "gates.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_written_out_forward_pass_gives_the_served_answer(run: Callable[..., str]) -> None:
     said = run("03_forward_pass.py", "--epochs", "2")
     assert len(re.findall(r"^step \d:(?: +[+-]0\.\d{4}){4}$", said, re.MULTILINE)) == 10
@@ -93,6 +102,13 @@ def test_two_cells_are_compared_by_one_job(run: Callable[..., str]) -> None:
     assert re.search(
         r"^best by validation: (lstm|gru), seed 0; served as version 1 of example-\w+$", said, re.MULTILINE
     )
+
+
+def test_two_sentences_teach_entities(run: Callable[..., str]) -> None:
+    said = run("09_entities.py")
+    assert re.search(r"'John lives in New York': John \(PER, \d+%\), New York \(LOC, \d+%\)$", said, re.MULTILINE)
+    assert re.search(r"'Apple is .*': Apple \(ORG, \d+%\), Cupertino \(LOC, \d+%\)$", said, re.MULTILINE)
+    assert re.search(r"'Emma works for Google in London': .*London \(LOC, \d+%\)", said)
 
 
 def test_noise_in_a_sine_is_reconstructed_badly(run: Callable[..., str]) -> None:

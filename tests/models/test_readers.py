@@ -109,8 +109,20 @@ def test_conll_sentences_end_at_blank_lines(tmp_path: Path) -> None:
     data = b"-DOCSTART- -X- O O\n\nAnna NNP B-PER\nsleeps VBZ O\n\nalone\nEnd O"
     assert read(tmp_path, data, "text/plain") == [
         (3, {"tokens": ["Anna", "sleeps"], "tags": ["B-PER", "O"]}),
-        Bad(6, "'alone' has no tag: a token, a space and a tag are expected"),
+        Bad(6, "'alone' has no tag: a token, a tab or space and a tag are expected"),
         (7, {"tokens": ["End"], "tags": ["O"]}),
+    ]
+
+
+def test_conll_columns_are_parted_by_tabs_or_else_by_spaces_and_windows_ends_lines_too(tmp_path: Path) -> None:
+    data = (
+        "# sent_id = 1\nNew York\tNNP\tB-LOC\r\n\u00a0\tO\r\n\r\n# O\na\u2028b  O\n# id = x y\n\t\n\tO\nx\t\n".encode()
+    )
+    assert read(tmp_path, data, "text/plain") == [
+        (2, {"tokens": ["New York", "\u00a0"], "tags": ["B-LOC", "O"]}),
+        (5, {"tokens": ["#", "a\u2028b", "#"], "tags": ["O", "O", "y"]}),
+        Bad(9, "'O' has no token: a token, a tab or space and a tag are expected"),
+        Bad(10, "'x' has no tag: a token, a tab or space and a tag are expected"),
     ]
 
 

@@ -36,14 +36,21 @@ class SentimentCodec(LabelCodec[Row, "str | TextItem", State, SentimentConfig]):
         )
 
     def read(self, item: Row | TextItem | str, state: State, config: SentimentConfig) -> Example:
-        text = item if isinstance(item, str) else item.text
-        tokens = words(text)[: config.max_tokens] or [""]
+        tokens = _tokens(item, config)
         pieces = np.zeros((len(tokens), SUBWORDS), dtype=np.int64)
         for row, token in zip(pieces, tokens, strict=True):
             found = subwords(token, BUCKETS, SUBWORDS)
             row[: len(found)] = found
         ids = np.array(state.index.ids(tokens), dtype=np.int64)
         return Example(arrays={"words": ids, "subwords": pieces}, length=len(tokens))
+
+    def steps(self, item: TextItem | str, state: State, config: SentimentConfig) -> list[str]:
+        return _tokens(item, config)
+
+
+def _tokens(item: Row | TextItem | str, config: SentimentConfig) -> list[str]:
+    text = item if isinstance(item, str) else item.text
+    return words(text)[: config.max_tokens] or [""]
 
 
 CODEC = SentimentCodec()

@@ -1,0 +1,215 @@
+"""Texts to arrays of word, character and shape numbers, and scores to entities. NumPy only.
+
+T tokens, W characters of a token, N windows, C labels.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+
+import numpy as np
+
+from models.batch import Batch, Example
+from models.families.tag.chain import Chain
+from models.families.tag.codec import Read, TagCodec, counted
+from models.runtimes.run import Run
+from models.scores import accuracy
+from models.task import Params, Vectors
+from models.tasks.ner.schema import CARD, NerConfig, NerEntity, NerItem, NerOutput, Row, State
+from models.tasks.ner.tags import OUTSIDE, spans
+from models.tasks.ner.tokens import places
+from models.vocab import SPECIAL, UNKNOWN
+from models.vocab import counted as ranked
+
+WIDTH = 20
+"""Characters of a token that are read: of a longer one the first and the last ten."""
+MOST_CHARACTERS = 500
+MOST_VECTOR_WORDS = 1_000_000
+AT_ONCE = 64
+"""Windows that the network reads in one call: the longest text costs no more memory."""
+
+SHAPES = (
+    r"[@]\w.*",  # a mention
+    r"#\w.*",  # a hashtag
+    r"(?i:https?:|www\.).*",  # an address
+    r"[\d.,:/%-]*\d[\d.,:/%-]*",  # a number
+    r"[^\W\d_a-z]",  # one letter that is no small one
+    r"(?=.*[A-Z])[^a-z]+",  # capitals
+    r"[^\W\d_a-z][^A-Z]+",  # one capital first
+    r".*\d.*",  # a digit somewhere
+    r".*[a-z].*[A-Z].*",  # a capital within
+    r".*[^\W\d_].*",  # letters
+)
+SHAPE = re.compile("|".join(f"({shape})" for shape in SHAPES), re.DOTALL)
+"""What a token looks like; what none of these fits is made of signs."""
+KINDS = len(SHAPES) + 2
+
+SENTENCE_END = frozenset(".!?…。！？") | {"..", "...", "!!", "??", "?!"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """A text, or none, its tokens, and where these stand in it."""
+
+    tokens: Sequence[str]
+    text: str | None = None
+    places: Sequence[tuple[int, int]] = ()
+
+
+class NerCodec(TagCodec[Row, "str | NerItem", NerOutput, State, Params, NerConfig]):
+    """Words, their characters and their shapes; the likeliest path, and the probability of each entity on it."""
+
+    card = CARD
+
+    def learn(self, rows: Sequence[Row], config: NerConfig, vectors: Vectors | None = None) -> State:
+        kinds = sorted({span.label for row in rows for span in row.spans})
+        labels = [OUTSIDE, *(f"{letter}-{kind}" for kind in kinds for letter in "BI")]
+        tokens = [row.words for row in rows]
+        known = ranked(([w.lower() for w in words] for words in tokens), least=config.min_count, most=config.max_words)
+        table = rows_of(known, vectors, config.vector_rows) if vectors else {word: i for i, word in enumerate(known)}
+        return State(
+            **counted((row.bio for row in rows), first=labels),
+            words=list(table),
+            rows_of_words=[SPECIAL + row for row in table.values()],
+            characters=ranked(("".join(words) for words in tokens), least=2, most=MOST_CHARACTERS),
+            vector_width=vectors.width if vectors else None,
+        )
+
+    def read(self, item: Row | NerItem | str, state: State, config: NerConfig) -> Example:
+        cut = cut_of(item)
+        tokens = list(cut.tokens) or [""]  # a network cannot read nothing
+        characters = np.zeros((len(tokens), WIDTH), dtype=np.int64)
+        for row, token in zip(characters, tokens, strict=True):
+            spelt = token if len(token) <= WIDTH else token[: WIDTH // 2] + token[-WIDTH // 2 :]
+            row[: len(spelt)] = state.character_index.ids(spelt)
+        arrays = {
+            "words": np.array([row_of(token, state.word_rows) for token in tokens], dtype=np.int64),
+            "characters": characters,
+            "shapes": np.array([shape_of(token) for token in tokens], dtype=np.int64),
+        }
+        ends = window_ends(tokens, config.max_tokens)
+        return Example(arrays=arrays, length=len(tokens), context=Read(ends=ends, of=cut))
+
+    def labels(self, row: Row, example: Example) -> list[str]:
+        return row.bio or [OUTSIDE]
+
+    def windowed(self, labels: Sequence[str], ends: Sequence[int]) -> list[str]:
+        """An entity that a window cuts begins anew in the next one."""
+        starts = set(ends[:-1])
+        return [label.replace("I-", "B-", 1) if step in starts else label for step, label in enumerate(labels)]
+
+    def predict(self, run: Run, batch: Batch, params: Params, state: State) -> list[NerOutput]:
+        windows = self._windows(run, batch, state)
+        return [output(context.of, list(islice(windows, len(context.ends)))) for context in batch.contexts]
+
+    def _windows(self, run: Run, batch: Batch, state: State) -> Iterator[tuple[list[str], list[float]]]:
+        """Of each window its tags, and the probability of each entity in them."""
+        ended_by = {label: np.array([other != "I" + label[1:] for other in state.labels]) for label in state.labels}
+        for first in range(0, len(batch.arrays["lengths"]), AT_ONCE):
+            read = {name: array[first : first + AT_ONCE] for name, array in batch.arrays.items()}
+            said = run("forward", read)
+            labelled = Chain(said["scores"], said["transitions"][0], read["lengths"])
+            for index, path in enumerate(labelled.best()):
+                tags = [state.labels[number] for number in path]
+                scores = [
+                    labelled.probability(index, s.start, path[s.start : s.end].tolist(), then=ended_by[tags[s.start]])
+                    for s in spans(tags)
+                ]
+                yield tags, scores
+
+    def score(self, outputs: Sequence[NerOutput], answers: Sequence[Sequence[str]]) -> dict[str, float]:
+        """seqeval's strict scores of entities: right is one of the same label that begins and ends at the same
+        tokens. And the share of tokens with the right tag."""
+        strict = importlib.import_module("seqeval.metrics.v1")  # it brings scikit-learn
+        scheme = importlib.import_module("seqeval.scheme").IOB2
+        given = [[*output.tags, OUTSIDE][: len(answer)] for output, answer in zip(outputs, answers, strict=True)]
+        precision, recall, f1, _ = strict.precision_recall_fscore_support(
+            [list(answer) for answer in answers], given, average="micro", scheme=scheme, zero_division=0
+        )
+        return {
+            "entity_f1": float(f1),
+            "precision": float(precision),
+            "recall": float(recall),
+            "token_accuracy": accuracy([*chain.from_iterable(given)], [*chain.from_iterable(answers)]),
+        }
+
+
+def cut_of(item: Row | NerItem | str) -> Cut:
+    """The tokens of a row or an item."""
+    if isinstance(item, NerItem) and item.tokens is not None:
+        return Cut(tokens=item.tokens)
+    text = item if isinstance(item, str) else item.text or ""
+    found = item.places if isinstance(item, Row) else places(text)
+    return Cut(tokens=[text[start:end] for start, end in found], text=text, places=found)
+
+
+def output(cut: Cut, windows: Sequence[tuple[list[str], list[float]]]) -> NerOutput:
+    """What a caller is told of a text, window after window."""
+    entities, tags = [], list[str]()
+    for found, scores in windows:
+        for span, score in zip(spans(found), scores, strict=True):
+            start, end = len(tags) + span.start, len(tags) + span.end
+            text = " ".join(cut.tokens[start:end])
+            if cut.text is not None:
+                start, end = cut.places[start][0], cut.places[end - 1][1]
+                text = cut.text[start:end]
+            entities.append(NerEntity(label=span.label, start=start, end=end, text=text, score=score))
+        tags += found
+    return NerOutput(entities=entities, tokens=list(cut.tokens), tags=tags[: len(cut.tokens)])
+
+
+def rows_of(words: Sequence[str], vectors: Vectors, most: int) -> dict[str, int]:
+    """Rows of a table for the words of the training part, and for the words of given vectors that share their
+    rows or need at most `most` more. A word is left out that has its lower-cased form's row."""
+    table: dict[str, int] = {}
+    taken: dict[int, int] = {}
+    """Row of the vectors -> row of the table."""
+    rows = 0
+    for word in words:
+        given = vectors.rows.get(word)
+        row = rows if given is None else taken.setdefault(given, rows)
+        table[word] = row
+        rows += row == rows
+    limit = rows + most
+    for word, given in islice(vectors.rows.items(), MOST_VECTOR_WORDS):
+        lower = word.lower()
+        if word in table or (lower != word and vectors.rows.get(lower) == given):
+            continue
+        if given not in taken and rows < limit:
+            taken[given] = rows
+            rows += 1
+        if given in taken:
+            table[word] = taken[given]
+    return table
+
+
+def row_of(token: str, rows: dict[str, int]) -> int:
+    """The row of a word: as it is written, in lower case, or without the sign of a mention or hashtag."""
+    lower = token.lower()
+    for form in (token, lower, lower.lstrip("@#")):
+        if form in rows:
+            return rows[form]
+    return UNKNOWN
+
+
+def shape_of(token: str) -> int:
+    """The number of what a token looks like, from 1; 0 is padding."""
+    match = SHAPE.fullmatch(token)
+    return KINDS - 1 if match is None else match.lastindex or 0
+
+
+def window_ends(tokens: Sequence[str], most: int) -> list[int]:
+    """Where windows of at most `most` tokens end: after the last sentence that ends within each, or in its midst."""
+    ends, start = [], 0
+    while len(tokens) - start > most:
+        half, end = start + most // 2, start + most
+        ends.append(next((i + 1 for i in range(end - 1, half - 1, -1) if tokens[i] in SENTENCE_END), end))
+        start = ends[-1]
+    return [*ends, len(tokens)]
+
+
+CODEC = NerCodec()
