@@ -78,6 +78,7 @@ def draw(layer: dict[str, Any], values: np.ndarray, path: Path) -> None:
             axis.set_yticks([])
             figure.colorbar(image, ax=axis, pad=0.01)
         axes[-1].set_xlabel("step")
+        axes[-1].xaxis.get_major_locator().set_params(integer=True)
         figure.savefig(path)
 
 
