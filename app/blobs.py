@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import os
 import re
 import shutil
 import tempfile
+import time
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 from urllib.parse import unquote, urlsplit
@@ -38,6 +42,10 @@ class Blobs(Protocol):
         """Forget a file; one that is not there is no error."""
         ...
 
+    def listed(self) -> Iterator[tuple[str, float]]:
+        """Every file's digest, and the seconds since it was last put."""
+        ...
+
 
 class FolderBlobs:
     """Blobs in a folder of this machine, or one that every machine mounts."""
@@ -50,6 +58,7 @@ class FolderBlobs:
         found = digest(path)
         place = self._place(found)
         if place.exists():
+            os.utime(place)  # put again: no sweep may take it for a leftover
             path.unlink()
             return found
         place.parent.mkdir(exist_ok=True)
@@ -84,6 +93,13 @@ class FolderBlobs:
     def delete(self, digest: str) -> None:
         self._place(digest).unlink(missing_ok=True)
 
+    def listed(self) -> Iterator[tuple[str, float]]:
+        now = time.time()
+        for path in self.folder.glob("??/*"):
+            with contextlib.suppress(FileNotFoundError):
+                if _DIGEST.fullmatch(path.name):
+                    yield path.name, now - path.stat().st_mtime
+
     def _place(self, digest: str) -> Path:
         return self.folder / _checked(digest)[:2] / digest
 
@@ -98,10 +114,10 @@ class RemoteBlobs:
 
     def put(self, path: Path) -> str:
         found = digest(path)
-        if not self.exists(found):
-            self._system.makedirs(self._place(found).rpartition("/")[0], exist_ok=True)
-            self._system.put_file(str(path), self._place(found) + ".incoming")
-            self._system.mv(self._place(found) + ".incoming", self._place(found))
+        # Written even where it is there already: its time is then now, and no sweep takes it for a leftover.
+        self._system.makedirs(self._place(found).rpartition("/")[0], exist_ok=True)
+        self._system.put_file(str(path), self._place(found) + ".incoming")
+        self._system.mv(self._place(found) + ".incoming", self._place(found))
         path.unlink()
         return found
 
@@ -120,6 +136,13 @@ class RemoteBlobs:
     def delete(self, digest: str) -> None:
         if self.exists(digest):
             self._system.rm_file(self._place(digest))
+
+    def listed(self) -> Iterator[tuple[str, float]]:
+        now = time.time()
+        for place, facts in self._system.find(self._root, detail=True).items():
+            name = str(place).rpartition("/")[2]
+            if _DIGEST.fullmatch(name):
+                yield name, now - _written(facts)
 
     def _place(self, digest: str) -> str:
         return f"{self._root}/{_checked(digest)[:2]}/{digest}"
@@ -148,6 +171,14 @@ def digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _written(facts: dict[str, Any]) -> float:
+    """When a file was written, by whichever name its file system has for it; now, where it has none."""
+    for name in ("LastModified", "mtime", "last_modified", "updated", "created"):
+        if (when := facts.get(name)) is not None:
+            return float(when.timestamp() if isinstance(when, datetime) else when)
+    return time.time()
 
 
 def _checked(digest: str) -> str:

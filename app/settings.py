@@ -45,6 +45,8 @@ class Settings(BaseModel):
     request_seconds: float = Field(30.0, gt=0, description="Deadline of a predict request that names none.")
     upload_seconds: float = Field(600.0, gt=0, description="Time an upload may take.")
     lease_seconds: float = Field(15.0, gt=0, description="A worker silent for longer has lost its job.")
+    checkpoint_days: float = Field(7.0, ge=0, description="Days a cancelled job may still be resumed.")
+    event_days: float = Field(90.0, ge=0, description="Days an ended job keeps its metrics and its log.")
     poll_seconds: float = Field(0.25, gt=0, description="How often an idle worker looks for a job.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
     log_format: Literal["auto", "json", "console"] = Field(

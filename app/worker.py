@@ -14,6 +14,7 @@ from app.db.engine import Database
 from app.jobs.executors import LocalExecutor
 from app.jobs.loop import Loop, Parts
 from app.services.datasets import Datasets
+from app.services.housekeeping import HouseKeeping
 from app.services.registry import Registry
 from app.services.vectors import VectorFiles
 from app.settings import Settings
@@ -36,6 +37,7 @@ def run(given: Settings, stopping: threading.Event) -> None:
         datasets=Datasets(database, blobs, given),
         vectors=VectorFiles(database, blobs, given),
         registry=Registry(database, blobs, given),
+        house=HouseKeeping(database, blobs, given),
         executor=executor,
         name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}",
         device=devices.place(devices.inventory(), need=0, wanted=given.device, used={}).id,

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from app.jobs.comparison import compared
 from app.jobs.executors import Executor, Message, Order, Running
 from app.jobs.queue import Claim, Lost, Queue
 from app.services.datasets import Datasets
+from app.services.housekeeping import HouseKeeping
 from app.services.registry import Registry, Stored
 from app.services.vectors import VectorFiles
 from app.settings import Settings
@@ -33,6 +34,8 @@ log = structlog.get_logger("cellgate.worker")
 GRACE = 8.0
 """Seconds that a child has to stop when the worker is asked to end."""
 REAP_EVERY = 2.0
+SWEEP_EVERY = 3600.0
+"""Seconds between two sweeps of one worker, and before the first."""
 CONCLUDE = {"compare": compared}
 """What draws up the result of a parent, once its children have ended."""
 
@@ -47,6 +50,7 @@ class Parts:
     datasets: Datasets
     vectors: VectorFiles
     registry: Registry
+    house: HouseKeeping
     executor: Executor
     name: str
     device: str
@@ -62,6 +66,7 @@ class Loop:
 
     def run(self) -> None:
         """Work until `stopping` is set; a database that is away for a while ends nothing."""
+        threading.Thread(target=self._keep_house, daemon=True).start()
         while not self.stopping.is_set():
             try:
                 self._look_after()
@@ -74,6 +79,16 @@ class Loop:
                 self.stopping.wait(self.parts.settings.poll_seconds)
             else:
                 self._work(claim)
+
+    def _keep_house(self) -> None:
+        """Beside the work, once in a while: what nobody needs goes."""
+        while not self.stopping.wait(SWEEP_EVERY):
+            try:
+                swept = self.parts.house.sweep()
+                if swept.total:
+                    log.info("house kept", **asdict(swept))
+            except Exception as error:
+                log.warning("house not kept", error=type(error).__name__)
 
     def _look_after(self) -> None:
         """Say that this worker lives, and take the jobs of those that do not."""

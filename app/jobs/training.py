@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import traceback
 from collections.abc import Callable
@@ -25,7 +26,13 @@ from models.task import PARTS, Config, Fault, Part
 from models.team import Alone, Processes, lost
 from models.trainer import Trained, train
 
-TITLES = {"bad-data": "Bad data", "diverged": "Training diverged", "out-of-memory": "Out of memory"}
+TITLES = {
+    "bad-data": "Bad data",
+    "diverged": "Training diverged",
+    "out-of-memory": "Out of memory",
+    "disk-full": "Disk full",
+}
+FREE = "free space in the home and in the system's temporary folder, then retry the job"
 
 
 class Reporter:
@@ -87,6 +94,9 @@ def run(order: Order, send: Callable[[Message], None], stop: Callable[[], str | 
     except Exception as error:
         if isinstance(error, RuntimeError) and len(order.devices) > 1 and lost(error):
             os._exit(1)  # another process died: the job is begun again as if this one had
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            send(("failed", _problem("disk-full", "the disk is full; nothing of the job was registered", FREE)))
+            return
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(frame.filename).name}:{frame.lineno}"
         remedy = "this is a fault of the service: report it with the place named here"
