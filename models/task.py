@@ -218,6 +218,10 @@ class Codec(ABC, Generic[RowT, ItemT, OutputT, StateT, ParamsT, ConfigT]):
         state fixes what its items look like (a width, a kind) makes items that fit."""
         return [self.card.parse_item(example) for example in self.card.examples]
 
+    def guess(self, answers: Sequence[Any], state: StateT) -> float | None:
+        """The metric of always giving the training part's most frequent answer; None where that means nothing."""
+        return None
+
     def steps(self, item: ItemT, state: StateT, config: ConfigT) -> list[str]:
         """What the encoder reads at each step, for a person: words, notes. Empty: the steps have but numbers."""
         return []

@@ -178,6 +178,7 @@ class _Run:
             self.history.append(report)
             self.under_way = None
             self.watch.epoch(report)
+            self._warn_of_dead_learning(validation)
             self._keep(every=0.0)
         if not math.isfinite(self.best_score[0]):
             raise TrainingError(
@@ -358,9 +359,26 @@ class _Run:
             self.stale += 1
         return {"validation_loss": scores.pop("loss"), **scores}
 
+    def _warn_of_dead_learning(self, validation: Sequence[Example]) -> None:
+        """Say once, a third of the way and again at the end, that a constant guess is as good."""
+        if self.epoch not in {max(3, self.config.epochs // 3), self.config.epochs}:
+            return
+        card = self.codec.card
+        guess = self.codec.guess([example.answer for example in validation], self.state)
+        best = self.best_score[0] if card.higher_is_better else -self.best_score[0]
+        if guess is None or (best > guess if card.higher_is_better else best < guess):
+            return
+        self.watch.log(
+            f"after epoch {self.epoch} the best {card.metric} is {best:.3g}, no better than {guess:.3g} for always "
+            "giving the same answer: nothing is learnt yet; see whether labels fit their rows, or raise `epochs`",
+            "warning",
+        )
+
     def finish(self, examples: dict[Part, list[Example]]) -> Trained:
-        """The best weights back, the state calibrated, the parts scored."""
+        """The best weights back; by the first of a team, the state calibrated and the parts scored."""
         self.net.load_state_dict(self.best)
+        if self.team.rank > 0:
+            return self._trained({}, examples)
         self.state = self.judge.calibrated(examples["validation"], self.state)
         metrics = {}
         for part in ("validation", "test"):

@@ -284,3 +284,15 @@ def test_the_answers_come_in_the_order_of_the_examples() -> None:
     alone = [codec.predict(held, codec.collate([e]), None, trained.state)[0].score > 0 for e in examples]
     right = np.mean([said == example.answer for said, example in zip(alone, examples, strict=True)])
     assert trained.metrics["test_accuracy"] == pytest.approx(float(right))
+
+
+def test_learning_that_a_constant_guess_equals_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiny.TinyCodec, "guess", lambda _self, answers, _state: float(np.mean(answers)))
+    dead, alive = Watch(), Watch()
+    rows = [row for row in tiny.rows(80) if sum(row.values) > 0]
+    run(dead, parts={"train": rows, "validation": rows[:20]}, config={"epochs": 4})
+    run(alive, config={"epochs": 4, "lr": 0.03})
+    said = [[text for level, text in watch.said if "nothing is learnt" in text] for watch in (dead, alive)]
+    assert [text[:14] for text in said[0]] == ["after epoch 3 ", "after epoch 4 "]
+    assert "the best accuracy is 1, no better than 1 for always giving the same answer" in said[0][0]
+    assert said[1] == []

@@ -65,6 +65,10 @@ class LabelCodec(Codec[RowT, ItemT, LabelOutput, LabelStateT, LabelParams, Confi
         predicted = [output.label for output in outputs]
         return {"accuracy": accuracy(predicted, answers), "macro_f1": macro_f1(predicted, answers)}
 
+    def guess(self, answers: Sequence[str], state: LabelStateT) -> float | None:
+        common = max(zip(state.counts, state.labels, strict=True))[1]
+        return accuracy([common] * len(answers), answers)
+
     def calibrate(
         self, run: Run, batches: Sequence[Batch], state: LabelStateT, answers: Sequence[Sequence[str]]
     ) -> LabelStateT:

@@ -121,6 +121,9 @@ class NerCodec(TagCodec[Row, "str | NerItem", NerOutput, State, Params, NerConfi
                 ]
                 yield tags, scores
 
+    def guess(self, answers: Sequence[Sequence[str]], state: State) -> float | None:
+        return 0.0  # no entity anywhere
+
     def score(self, outputs: Sequence[NerOutput], answers: Sequence[Sequence[str]]) -> dict[str, float]:
         """seqeval's strict scores of entities: right is one of the same label that begins and ends at the same
         tokens. And the share of tokens with the right tag."""
