@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
 from collections.abc import Sequence
 
@@ -47,3 +48,11 @@ def _precision_recall(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarra
     last = np.append(np.diff(scores[order]) != 0, True)
     hits = np.cumsum(labels[order])[last]
     return hits / (np.flatnonzero(last) + 1), hits / labels.sum()
+
+
+def error_rate(predicted: Sequence[Sequence[str]], answers: Sequence[Sequence[str]]) -> float:
+    """Insertions, deletions and substitutions that turn each prediction into its answer (Levenshtein 1966),
+    for each element of the answers."""
+    distance = importlib.import_module("rapidfuzz.distance.Levenshtein").distance
+    edits: int = sum(distance(list(p), list(a)) for p, a in zip(predicted, answers, strict=True))
+    return edits / max(1, sum(len(answer) for answer in answers))

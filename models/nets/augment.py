@@ -47,3 +47,27 @@ class Augment(nn.Module):
         wide = (-1, -1, x.shape[2])
         lower, upper = (x.gather(1, at[:, :, None].expand(wide)) for at in (below, above))
         return torch.lerp(lower, upper, share), shorter
+
+
+class Mask(nn.Module):
+    """Hides one stretch of neighbouring features and one of steps of each row, set to zero; each is of a random
+    width up to a share (SpecAugment; Park et al. 2019). The identity when not learning."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """x (B, T, F), lengths (B,) -> (B, T, F)."""
+        if not self.training or not self.share:
+            return x
+        steps = self._hidden(x.shape[1], lengths)
+        features = self._hidden(x.shape[2], torch.full_like(lengths, x.shape[2]))
+        return x.masked_fill(steps[:, :, None] | features[:, None, :], 0.0)
+
+    def _hidden(self, size: int, lengths: Tensor) -> Tensor:
+        """(B, size): a stretch within each length (B,)."""
+        width = torch.rand(len(lengths), device=lengths.device) * self.share * lengths
+        start = torch.rand(len(lengths), device=lengths.device) * (lengths - width)
+        place = torch.arange(size, device=lengths.device)[None, :] + 0.5
+        return (place > start[:, None]) & (place < (start + width)[:, None])

@@ -118,3 +118,15 @@ def test_noise_in_a_sine_is_reconstructed_badly(run: Callable[..., str]) -> None
         flagged[kind].append(int(count))
     assert len(flagged["noisy"]) == len(flagged["clean"]) == 10
     assert min(flagged["noisy"]) > 2 * max(flagged["clean"])
+
+
+def test_frames_are_heard_as_phonemes(run: Callable[..., str]) -> None:
+    said = run("11_phonemes.py", "--utterances", "300", "--hidden", "24", "--epochs", "8")
+    assert float(re.findall(r"never learnt from: ([\d.]+)% right", said)[0]) > 40
+    true, heard = (found.split() for found in re.findall(r"^(?:true|heard) +(.+)$", said, re.MULTILINE))
+    assert len(true) == len(heard) == 20
+    edges = [
+        (int(start), int(end)) for start, end in re.findall(r"frames +(\d+) to +(\d+) \(\d+%\)$", said, re.MULTILINE)
+    ]
+    assert edges == sorted(edges)
+    assert all(0 <= start < end <= 20 and len(set(heard[start:end])) == 1 for start, end in edges)

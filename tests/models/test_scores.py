@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from models.scores import accuracy, auroc, average_precision, best_f1, macro_f1
+from models.scores import accuracy, auroc, average_precision, best_f1, error_rate, macro_f1
 
 ANSWERS = ["a", "a", "a", "b", "b", "c"]
 PREDICTED = ["a", "b", "a", "b", "b", "a"]
@@ -65,3 +65,10 @@ def test_the_best_f1_is_that_of_the_best_threshold() -> None:
         flags = scores >= least
         tried.append(2 * (flags & labels).sum() / (flags.sum() + labels.sum()))
     assert best_f1(scores, labels) == pytest.approx(max(tried))
+
+
+def test_the_error_rate_counts_edits_for_each_true_element() -> None:
+    assert error_rate([["a", "b"], ["c"]], [["a", "x"], ["c", "d"]]) == pytest.approx(2 / 4)
+    assert error_rate([["a"] * 3], [["b"]]) == pytest.approx(3)
+    assert error_rate([["ab", "c"]], [["a", "bc"]]) == pytest.approx(1)
+    assert error_rate([], []) == 0

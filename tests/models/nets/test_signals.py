@@ -7,7 +7,7 @@ import torch
 
 from models.families.classify.network import SignalReader
 from models.families.classify.schema import SignalConfig
-from models.nets.augment import Augment
+from models.nets.augment import Augment, Mask
 from models.nets.front import Front
 from models.nets.pooling import Pooling
 
@@ -139,3 +139,18 @@ def test_each_option_of_learning_makes_another_pass(name: str) -> None:
 def test_an_even_kernel_is_refused_in_a_sentence() -> None:
     with pytest.raises(ValueError, match="kernel 4 is even; an odd number has a middle"):
         SignalConfig(kernel=4)
+
+
+def test_a_mask_hides_a_share_of_steps_and_of_features_within_each_row_while_learning() -> None:
+    torch.manual_seed(0)
+    mask, lengths = Mask(0.5), torch.tensor([40, 10])
+    hidden = torch.stack([mask.train()(torch.ones(2, 40, 20), lengths) == 0 for _ in range(100)])
+    steps, features = hidden.all(dim=3), hidden.all(dim=2)
+    assert not steps[:, 1, 10:].any()
+    for row, length in enumerate(lengths):
+        assert 0 < steps[:, row].sum(1).max() <= 0.5 * length + 1
+        assert 0 < features[:, row].sum(1).max() <= 0.5 * 20 + 1
+        assert 0.15 < steps[:, row].float().sum() / (100 * length) < 0.35
+    x = torch.randn(2, 40, 20)
+    assert torch.equal(mask.eval()(x, lengths), x)
+    assert torch.equal(Mask(0.0).train()(x, lengths), x)
