@@ -19,6 +19,7 @@ from app.db.engine import Database
 from app.metrics import Metrics
 from app.services.answers import Answers
 from app.services.datasets import Datasets
+from app.services.feeds import Feeds
 from app.services.jobs import Jobs
 from app.services.keys import Keys
 from app.services.pictures import Pictures
@@ -49,6 +50,7 @@ class Services:
     datasets: Datasets
     vectors: VectorFiles
     jobs: Jobs
+    feeds: Feeds
     pictures: Pictures
     registry: Registry
     keys: Keys
@@ -84,6 +86,7 @@ def create_app(services: Services) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await services.loaded.start()
         yield
+        await services.feeds.close()
         await services.loaded.close()
         services.database.close()
 

@@ -11,6 +11,7 @@ from app.factory import Services, create_app
 from app.metrics import Metrics
 from app.services.answers import Answers
 from app.services.datasets import Datasets
+from app.services.feeds import Feeds
 from app.services.jobs import Jobs
 from app.services.keys import Keys, refuse_without_keys
 from app.services.pictures import Pictures
@@ -36,6 +37,7 @@ def build(given: Settings) -> Services:
         datasets=Datasets(database, blobs, given),
         vectors=VectorFiles(database, blobs, given),
         jobs=jobs,
+        feeds=Feeds(jobs),
         pictures=Pictures(jobs),
         registry=registry,
         keys=Keys(database, given),

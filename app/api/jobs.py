@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator
 from datetime import datetime
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -26,11 +24,8 @@ from app.services.requests import JobRequest
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-LOOK_EVERY = 0.3
-"""Seconds between two looks for new events."""
 SILENCE = 15.0
 """Seconds after which a comment keeps a silent stream open."""
-ENDED = {"succeeded", "failed", "cancelled"}
 
 EXAMPLE = {
     "train": {
@@ -213,22 +208,11 @@ async def events(
 
 
 async def _stream(id: str, after: int, request: Request, use: Any) -> AsyncIterator[bytes]:  # noqa: A002
-    silent = 0.0
-    while not await request.is_disconnected():
-        # Asked first: what an ended job did is then among the events that follow.
-        ended = (await run_in_threadpool(use.jobs.get, id)).state in ENDED
-        found = await run_in_threadpool(partial(use.jobs.events, id, after=after, limit=500))
+    async for found in use.feeds.follow(id, after=after, silence=SILENCE):
+        if await request.is_disconnected():
+            return
         for event in found:
-            after = event.id
             data = orjson.dumps({"at": event.at.isoformat().replace("+00:00", "Z"), **event.data}).decode()
             yield f"id: {event.id}\nevent: {event.kind}\ndata: {data}\n\n".encode()
-        if found:
-            silent = 0.0
-            continue
-        if ended:
-            return
-        await asyncio.sleep(LOOK_EVERY)
-        silent += LOOK_EVERY
-        if silent > SILENCE:
-            silent = 0.0
+        if not found:
             yield b": still here\n\n"

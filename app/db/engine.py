@@ -22,6 +22,7 @@ class Database:
     """An engine and its two kinds of unit of work. Safe to share between threads, not over a fork."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         parsed = make_url(url)
         self.sqlite = parsed.get_backend_name() == "sqlite"
         if parsed.drivername in {"postgresql", "postgres"}:

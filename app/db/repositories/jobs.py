@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import and_, delete, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
+from app.db.notices import notify
 from app.db.tables import Job, JobEvent
 
 ACTIVE = ("running", "cancelling", "pausing")
@@ -114,6 +115,7 @@ class JobRepository:
     def happened(self, job: Job, kind: str, data: dict[str, Any], at: datetime) -> None:
         """Append an event."""
         self.session.add(JobEvent(job=job.id, kind=kind, at=at, data=data))
+        notify(self.session, job.id)
 
     def moved(self, job: Job, state: str, reason: str, at: datetime) -> None:
         """Change the state, and say why."""
