@@ -92,6 +92,17 @@ def test_four_sentences_teach_two_labels(run: Callable[..., str]) -> None:
     assert re.search(r"'I loved this movie!': (positive|negative) \(\d+%\)", said)
 
 
+def test_a_melody_goes_on_and_is_a_midi_file(run: Callable[..., str], tmp_path: Path) -> None:
+    said = run("08_melody.py", "--epochs", "4", "--midi", str(tmp_path / "melody.mid"))
+    found = re.search(r"^goes on +(.+)$", said, re.MULTILINE)
+    assert found
+    assert len(found[1].split()) == 50
+    assert set(found[1].split()) <= set("CDEFGAB")
+    assert 1.8 < float(re.findall(r"^nll +([\d.]+)", said, re.MULTILINE)[0]) < 2.3
+    assert run("08_melody.py", "--epochs", "4").splitlines()[1] == said.splitlines()[1]
+    assert (tmp_path / "melody.mid").read_bytes().startswith(b"MThd")
+
+
 def test_two_cells_are_compared_by_one_job(run: Callable[..., str]) -> None:
     said = run(
         "14_lstm_against_gru.py", "--rows", "150", "--steps", "20", "--units", "8", "--epochs", "2", "--seeds", "1"
