@@ -15,7 +15,7 @@ one length, an *output* is one prediction, a *state* is what was counted before 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
@@ -262,6 +262,11 @@ class Network(ABC, Generic[StateT, ConfigT]):
 
     def initialise(self, net: nn.Module, state: StateT, config: ConfigT, vectors: Vectors | None) -> None:
         """Give a fresh network its start: pretrained vectors, output biases. Runs after seeding."""
+
+    def names(self, state: StateT) -> Mapping[str, tuple[Sequence[Hashable], ...]]:
+        """What the places of a parameter stand for where the state says it, axis by axis from the first:
+        ``{"words.weight": (words,), "output.bias": (labels,)}``. A warm start carries them over by these names."""
+        return {}
 
     def parameter_groups(self, net: nn.Module, config: ConfigT) -> list[dict[str, Any]]:
         """AdamW's groups: ``params``, and where they differ ``lr_scale`` and ``weight_decay``."""

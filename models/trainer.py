@@ -25,6 +25,7 @@ from models.judge import Judge, glanced_at
 from models.monitor import EpochReport, Monitor, Progress, Silent, Stopped, TrainingError
 from models.task import PARTS, AnyCodec, AnyNetwork, Config, Part, Schema, Vectors
 from models.team import Alone, Team
+from models.warm import Warm, transfer
 
 CLIP = 1.0
 """Largest norm of a gradient, per count of the loss."""
@@ -70,12 +71,14 @@ def train(
     max_seconds: float | None = None,
     keeper: Keeper | None = None,
     team: Team | None = None,
+    warm: Warm | None = None,
 ) -> Trained:
     """Learn from the rows of each part. Raises `TrainingError`, and `Stopped` when the monitor asks for it.
 
     With a `keeper` the training goes on from its latest checkpoint, to the same weights as one that was
-    never interrupted (bit for bit on one CPU in fp32). Every process of a `team` calls this with the same
-    arguments; the first alone has a monitor that speaks and a keeper that keeps.
+    never interrupted (bit for bit on one CPU in fp32); where there is none, from the weights of `warm`.
+    Every process of a `team` calls this with the same arguments; the first alone has a monitor that
+    speaks and a keeper that keeps.
     """
     watch = monitor or Silent()
     started = time.monotonic()
@@ -94,12 +97,15 @@ def train(
         examples["validation"] = examples["train"]
     net = network.build(state, config)
     network.initialise(net, state, config, vectors)
+    said = [] if warm is None else transfer(network, net, state, warm)
     plan = _Plan(
         codec=codec, network=network, config=config, device=device, max_seconds=max_seconds, team=team or Alone()
     )
     run = _Run(plan, state, net.to(device), watch, started)
     if keeper is not None:
         run.kept_by(keeper)
+    if warm is not None and run.step == 0:
+        run.begin_at(said, examples["validation"])
     run.learn(examples["train"], examples["validation"])
     return run.finish(examples)
 
@@ -158,6 +164,15 @@ class _Run:
         self.optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=0.01)
 
     # learning
+
+    def begin_at(self, said: Sequence[str], validation: Sequence[Example]) -> None:
+        """Weights that were learnt before are judged first, as epoch 0: the best there is until one is better."""
+        for text in said:
+            self.watch.log(text)
+        report = EpochReport(epoch=0, step=0, values=self._judge(validation))
+        self.stale = 0
+        self.history.append(report)
+        self.watch.epoch(report)
 
     def learn(self, train: Sequence[Example], validation: Sequence[Example]) -> None:
         """Epochs until the last, or until none was better for `patience` of them, or time is up."""

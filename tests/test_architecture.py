@@ -34,6 +34,7 @@ LAYERS: dict[str, int] = {
     "models.memory": 4,
     "models.team": 4,
     "models.judge": 7,
+    "models.warm": 7,
     "models.gradient": 7,
     "models.inspection": 7,
     "models.trainer": 7,

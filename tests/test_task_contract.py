@@ -27,6 +27,7 @@ from models.runtimes.run import Run
 from models.runtimes.torch_run import TorchRun
 from models.task import PARTS, AnyCodec, Card, Params, Part
 from models.trainer import Trained, train
+from models.warm import Warm
 
 CLOSE = 1e-5
 SMALL = {"hidden": 16, "epochs": 25, "patience": 25, "lr": 0.01}
@@ -227,6 +228,20 @@ def test_a_seed_gives_its_weights_interrupted_or_not_and_another_seed_others(lea
     assert first.metrics == resumed.metrics
     rest = zip(first.net.state_dict().values(), other.net.state_dict().values(), strict=True)
     assert not all(one.equal(two) for one, two in rest)
+
+
+def test_a_warm_start_begins_where_the_version_stood(learnt: Learnt) -> None:
+    card, trained = learnt.card, learnt.trained
+    network = catalog.network(card.name)
+    sizes = {name: parameter.shape for name, parameter in trained.net.named_parameters()}
+    for name, axes in network.names(trained.state).items():
+        assert tuple(map(len, axes)) == sizes[name][: len(axes)], name
+        assert all(len(set(axis)) == len(axis) for axis in axes), name
+    warm = Warm(name="old:1", state=trained.state, tensors=trained.net.state_dict())
+    config = card.config(**{**SMALL, "epochs": 1})
+    begun = train(learnt.codec, network, sample(card), config, warm=warm).history[0]
+    assert begun.epoch == 0
+    assert begun.values["validation_loss"] == pytest.approx(trained.metrics["validation_loss"], rel=CLOSE, abs=CLOSE)
 
 
 def test_it_answers_without_torch(learnt: Learnt) -> None:

@@ -38,6 +38,16 @@ EXAMPLE = {
             "config": {"epochs": 5},
         },
     },
+    "continue": {
+        "summary": "Begin with the weights of a version",
+        "value": {
+            "kind": "train",
+            "task": "sentiment",
+            "dataset": "reviews-2026",
+            "model": "reviews",
+            "warm_start": "reviews@production",
+        },
+    },
     "compare": {
         "summary": "Compare two cells",
         "value": {
@@ -85,6 +95,10 @@ def submit(
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
     """Queue a training, or a comparison of cells. `Location` names the job; watch it there, or live under `/events`.
+
+    With `warm_start` a training begins with the weights of a version of the same task, `cell` and sizes. What is
+    counted is counted anew from the data set (words, labels, scales); weights are carried over where they fit, those
+    of words and labels one by one, and the log says which. The start is judged as epoch 0.
 
     A comparison is a parent: its trainings are child jobs, one for each cell and seed, which all workers share.
     All take the same data, splits and epochs (`patience` is off unless `config` sets it). Its result is a table:

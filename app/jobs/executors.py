@@ -38,6 +38,10 @@ class Order:
     """An empty folder for checkpoints on their way to the worker."""
     checkpoint: Path | None
     """The one to go on from."""
+    version: Path | None = None
+    """The zip of the version that the work is about: of a training, the one whose weights it begins with."""
+    reference: str | None = None
+    """That version as `name:version`."""
     dataset: dict[str, Any]
     threads: int
     devices: tuple[str, ...]

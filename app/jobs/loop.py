@@ -24,7 +24,7 @@ from app.jobs.executors import Executor, Message, Order, Running
 from app.jobs.queue import Claim, Lost, Queue
 from app.services.datasets import Datasets
 from app.services.housekeeping import HouseKeeping
-from app.services.registry import Registry, Stored
+from app.services.registry import Reference, Registry, Stored
 from app.services.vectors import VectorFiles
 from app.settings import Settings
 from models import catalog, devices
@@ -147,7 +147,7 @@ class Loop:
         folder.mkdir()
         checkpoints.mkdir()
         dataset = self.parts.datasets.get(claim.dataset)
-        vectors = request["config"].get("vectors")
+        vectors, named = request["config"].get("vectors"), request.get("warm_start")
         return Order(
             job=claim.id,
             task=claim.task,
@@ -157,12 +157,18 @@ class Loop:
             folder=folder,
             checkpoints=checkpoints,
             checkpoint=self._checkpoint(claim, scratch),
+            version=None if named is None else self._version(named, scratch),
+            reference=named,
             dataset={"id": dataset.id, "digest": dataset.digest},
             threads=self.parts.settings.threads,
             devices=self._devices(request["config"].get("processes", 1)),
             meeting=scratch / "meeting",
             max_seconds=request.get("max_seconds"),
         )
+
+    def _version(self, reference: str, scratch: Path) -> Path:
+        version = self.parts.registry.resolve(Reference.parse(reference))
+        return local(self.parts.blobs, version.digest, scratch)
 
     def _devices(self, processes: int) -> tuple[str, ...]:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from app.jobs.executors import Message, Order
-from models import artifact, catalog, checkpoint, vectors
+from models import artifact, catalog, checkpoint, vectors, warm
 from models.checkpoint import Checkpoint, CheckpointError
 from models.memory import guarded
 from models.monitor import EpochReport, Progress, Stopped, TrainingError
@@ -118,6 +119,7 @@ def _made(order: Order, send: Callable[[Message], None], reporter: Reporter, ran
     rows = _rows(order)
     given = vectors.read(order.vectors) if order.vectors else None
     keeper = FolderKeeper(order, send)
+    start = None if order.version is None else _warm(order.version, str(order.reference))
     device, size = order.devices[rank], len(order.devices)
     team = Processes(rank=rank, size=size, meeting=order.meeting, device=device) if size > 1 else Alone()
 
@@ -134,6 +136,7 @@ def _made(order: Order, send: Callable[[Message], None], reporter: Reporter, ran
             max_seconds=order.max_seconds,
             keeper=keeper,
             team=team,
+            warm=start,
         )
 
     try:
@@ -144,6 +147,13 @@ def _made(order: Order, send: Callable[[Message], None], reporter: Reporter, ran
         trained = guarded(learn, config)
     team.close()
     return {} if rank > 0 else _written(order, trained, config, reporter)
+
+
+def _warm(version: Path, name: str) -> warm.Warm:
+    """The weights of a version's zip."""
+    with tempfile.TemporaryDirectory(prefix="cellgate-version-") as folder:
+        artifact.unpack(version, Path(folder))
+        return warm.read(Path(folder), name)
 
 
 def _written(order: Order, trained: Trained, config: Config, reporter: Reporter) -> dict[str, Any]:

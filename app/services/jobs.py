@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
-from sqlalchemy.orm import Session
 
 from app.db.engine import Database
-from app.db.repositories.datasets import DatasetRepository
 from app.db.repositories.jobs import ENDED, JobRepository
-from app.db.repositories.models import ModelRepository
-from app.db.repositories.vectors import VectorRepository
 from app.db.tables import Job, JobEvent
-from app.errors import Conflict, Flaw, Full, Invalid, NotFound
+from app.errors import Conflict, Full, NotFound
+from app.services.admission import Admitted, admitted
 from app.services.pages import Page, decode, page
-from app.services.requests import CompareRequest, Request, TrainRequest, checked, children
+from app.services.requests import CompareRequest, TrainRequest, children
 from app.settings import Settings
 
 State = Literal["queued", "running", "cancelling", "cancelled", "pausing", "paused", "succeeded", "failed"]
@@ -116,7 +114,6 @@ class Jobs:
     def submit(self, request: TrainRequest | CompareRequest, *, key: str | None = None) -> JobView:
         """Queue a job, and its children with it. Raises `Invalid` with the place of each fault, `NotFound`,
         `Conflict`, `Full`."""
-        config = checked(request.task, request.config)
         parts = children(request)
         with self.database.write() as session:
             jobs, now = JobRepository(session), self.database.now(session)
@@ -124,13 +121,12 @@ class Jobs:
             if room < max(1, len(parts)):
                 held = f"{self.settings.max_jobs} jobs may wait at once, and there is room for {max(0, room)}"
                 raise Full(f"{held}: this one needs {max(1, len(parts))}", retry_after=60)
-            dataset = _usable(session, request, config)
-            whole = {**request.model_dump(mode="json", exclude_none=True), "config": config}
-            job = _queued(jobs, request, whole, dataset=dataset, key=key, now=now)
+            found = admitted(session, request)
+            job = _queued(jobs, found, key=key, now=now)
             job.waits = bool(parts)
             for index, part in enumerate(parts):
                 made = now + timedelta(microseconds=index + 1)  # they run in this order
-                _queued(jobs, request, part, dataset=dataset, key=key, now=made, parent=job.id)
+                _queued(jobs, replace(found, request=part), key=key, now=made, parent=job.id)
             session.flush()
             return _view(jobs, job)
 
@@ -213,43 +209,17 @@ class Jobs:
             return JobRepository(session).counts()
 
 
-def _usable(session: Session, request: Request, config: Mapping[str, Any]) -> str:
-    """The id of the data set that a request names. Raises `NotFound`, `Conflict`, `Invalid`."""
-    dataset = DatasetRepository(session).get(request.dataset)
-    if dataset is None:
-        raise NotFound(f"no data set '{request.dataset}'")
-    if dataset.task != request.task:
-        raise Conflict(f"the data set '{request.dataset}' is for {dataset.task}, not {request.task}")
-    model = ModelRepository(session).model(request.model)
-    if model is not None and model.task != request.task:
-        raise Conflict(f"the model '{request.model}' is for {model.task}, not {request.task}")
-    vectors = config.get("vectors")
-    if vectors is not None and VectorRepository(session).get(vectors) is None:
-        flaw = Flaw(detail=f"no word vectors '{vectors}'", pointer="/config/vectors")
-        raise Invalid(flaw.detail, errors=[flaw])
-    return dataset.id
-
-
-def _queued(
-    jobs: JobRepository,
-    request: Request,
-    whole: Mapping[str, Any],
-    *,
-    dataset: str,
-    key: str | None,
-    now: datetime,
-    parent: str | None = None,
-) -> Job:
-    """A new job of `whole`, which is the request itself or that of a child."""
+def _queued(jobs: JobRepository, asked: Admitted, *, key: str | None, now: datetime, parent: str | None = None) -> Job:
+    """A new job of a request, or of that of a child."""
     job = Job(
         id=f"job_{secrets.token_hex(10)}",
-        kind=whole["kind"],
-        task=request.task,
+        kind=asked.request["kind"],
+        task=asked.task,
         state="queued",
-        priority=request.priority,
-        request=dict(whole),
-        dataset=dataset,
-        model=request.model,
+        priority=asked.request["priority"],
+        request=asked.request,
+        dataset=asked.dataset,
+        model=asked.model,
         key=key,
         parent=parent,
         waits=False,

@@ -234,15 +234,7 @@ class Registry:
     def resolve(self, reference: Reference) -> VersionView:
         """The version that a reference means now. Raises `NotFound`."""
         with self.database.read() as session:
-            rows = ModelRepository(session)
-            _known(rows, reference.name)
-            number = reference.version
-            if number is None:
-                alias = rows.alias(reference.name, str(reference.alias))
-                if alias is None:
-                    raise NotFound(f"the model '{reference.name}' has no alias '{reference.alias}'")
-                number = alias.version
-            return _version(rows, _numbered(rows, reference.name, number))
+            return resolved(session, reference)
 
     def pointers(self) -> Pointers:
         """Every alias and default, in one look."""
@@ -321,6 +313,19 @@ class Registry:
             used = ModelRepository(session).blob_used(blob)
         if not used:
             self.blobs.delete(blob)
+
+
+def resolved(session: Session, reference: Reference) -> VersionView:
+    """The version that a reference means now. Raises `NotFound`."""
+    rows = ModelRepository(session)
+    _known(rows, reference.name)
+    number = reference.version
+    if number is None:
+        alias = rows.alias(reference.name, str(reference.alias))
+        if alias is None:
+            raise NotFound(f"the model '{reference.name}' has no alias '{reference.alias}'")
+        number = alias.version
+    return _version(rows, _numbered(rows, reference.name, number))
 
 
 def _name(text: str) -> str:

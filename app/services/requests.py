@@ -16,6 +16,8 @@ from models.task import Cell
 
 NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 Name = Annotated[str, Field(pattern=NAME)]
+REFERENCE = r"^[a-z0-9][a-z0-9._-]{0,63}(@[a-z0-9][a-z0-9._-]{0,63}|:[1-9][0-9]{0,8})?$"
+"""`name` (its production alias), `name@alias` or `name:version`."""
 MOST_RUNS = 100
 """Trainings of one comparison at most."""
 
@@ -37,6 +39,11 @@ class TrainRequest(Request):
     """A training to be done."""
 
     kind: Literal["train"] = "train"
+    warm_start: str | None = Field(
+        None,
+        pattern=REFERENCE,
+        description="Version of the same task and shape of network whose weights it begins with.",
+    )
     max_seconds: float | None = Field(None, gt=0, le=30 * 86_400, description="Stop learning after this time.")
 
 

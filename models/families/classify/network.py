@@ -6,6 +6,7 @@ B rows, T time steps (padded), F features, C labels.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,9 @@ class LabelNetwork(Network[LabelStateT, ConfigT]):
         """A fresh net guesses each label as often as it stands in the training part."""
         shares = torch.tensor(state.counts, dtype=torch.float32)
         net.output.bias.data = torch.log(shares / shares.sum())
+
+    def names(self, state: LabelStateT) -> Mapping[str, tuple[Sequence[Hashable], ...]]:
+        return {"output.weight": (state.labels,), "output.bias": (state.labels,)}
 
     def loss(self, net: nn.Module, batch: Batch) -> tuple[Tensor, int]:
         labels = batch.arrays["label"]

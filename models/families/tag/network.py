@@ -6,6 +6,7 @@ B rows or windows of them, T steps (padded), C labels.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,9 @@ class TagNetwork(Network[TagStateT, ConfigT]):
         """A fresh net guesses each label as often as it stands in the training part, and one step more."""
         counts = torch.tensor(state.counts, dtype=torch.float32) + 1
         net.output.bias.data = torch.log(counts / counts.sum())
+
+    def names(self, state: TagStateT) -> Mapping[str, tuple[Sequence[Hashable], ...]]:
+        return {"output.weight": (state.labels,), "output.bias": (state.labels,)}
 
     def loss(self, net: nn.Module, batch: Batch) -> tuple[Tensor, int]:
         scores, labels = net(*self.asked(net, batch)).float(), batch.arrays["labels"]

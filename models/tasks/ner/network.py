@@ -5,6 +5,7 @@ After Ma and Hovy 2016. B windows of texts, T tokens (padded), W characters of a
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -104,6 +105,18 @@ class NerNetwork(TagNetwork[State, NerConfig]):
         rows = torch.tensor(list(first))[torch.from_numpy(known)]
         scale = 0.3 / max(1e-6, float(found[known].std())) if known.any() else 1.0
         net.words.weight.data[rows] = torch.from_numpy(found[known] * scale)
+
+    def names(self, state: State) -> Mapping[str, tuple[Sequence[Hashable], ...]]:
+        first = {row: word for word, row in reversed(state.word_rows.items())}
+        rows = max(state.rows_of_words, default=SPECIAL) + 1
+        return {
+            **super().names(state),
+            "words.weight": ([first.get(row, row) for row in range(rows)],),
+            "spelling.characters.weight": ((*range(SPECIAL), *state.characters),),
+            "crf.transitions": (state.labels, state.labels),
+            "crf.starts": (state.labels,),
+            "crf.ends": (state.labels,),
+        }
 
     def parameter_groups(self, net: nn.Module, config: NerConfig) -> list[dict[str, Any]]:
         others = [parameter for parameter in net.parameters() if parameter is not net.words.weight]

@@ -5,6 +5,7 @@ B texts, T tokens (padded), K subwords, E width of a vector, H units, C labels.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -66,6 +67,9 @@ class SentimentNetwork(LabelNetwork[State, SentimentConfig]):
             scale = 0.3 / max(1e-6, float(found[known].std())) if known.any() else 1.0
             net.words.weight.data[rows + SPECIAL] = torch.from_numpy(found)[rows] * scale
             nn.init.normal_(net.subwords.weight, std=0.01)  # faint, so as not to blur what is given
+
+    def names(self, state: State) -> Mapping[str, tuple[Sequence[Hashable], ...]]:
+        return {**super().names(state), "words.weight": ((*range(SPECIAL), *state.vocabulary),)}
 
     def parameter_groups(self, net: nn.Module, config: SentimentConfig) -> list[dict[str, Any]]:
         dear = [net.words.weight, net.subwords.weight] if config.vectors else []

@@ -5,6 +5,8 @@ B sequences, T steps (padded), F features, E width of a token's vector, C labels
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping, Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -37,6 +39,10 @@ class SequenceNetwork(LabelNetwork[State, SequenceConfig]):
         if state.scale is None:
             return TokenReader(len(state.vocabulary) + SPECIAL, len(state.labels), config)
         return SignalReader(len(state.scale.mean), len(state.labels), config)
+
+    def names(self, state: State) -> Mapping[str, tuple[Sequence[Hashable], ...]]:
+        tokens = {} if state.scale else {"embedding.weight": ((*range(SPECIAL), *(state.vocabulary or ())),)}
+        return {**super().names(state), **tokens}
 
     def inputs(self, net: nn.Module) -> dict[str, tuple[str | int, ...]]:
         if isinstance(net, TokenReader):

@@ -15,6 +15,7 @@ from app.factory import Services, create_app
 from app.main import build
 from app.services.answers import IN_FLIGHT, Answer, Answers
 from app.settings import Settings
+from tests.app.served import trained
 
 ROWS = "".join(f'{{"text": "text {i}", "label": "{"ab"[i % 2]}"}}\n' for i in range(20))
 ORDER = {"kind": "train", "task": "sentiment", "dataset": "opinions", "model": "reviews"}
@@ -170,4 +171,17 @@ def test_a_comparison_that_cannot_be_is_refused_with_its_place(
     refused = client.post("/v1/jobs", json=asked)
     assert refused.status_code == 422
     assert [error["pointer"] for error in refused.json()["errors"]] == [pointer]
+    assert client.get("/v1/jobs").json()["items"] == []
+
+
+def test_a_warm_start_that_cannot_fit_is_refused_before_it_is_queued(client: TestClient, tmp_path: Path) -> None:
+    assert client.post("/v1/jobs", json={**ORDER, "warm_start": "none"}).status_code == 404
+    assert client.post("/v1/jobs", json={**ORDER, "warm_start": "no such:0"}).status_code == 422
+    for task in ("sentiment", "forecasting"):
+        made = client.post(f"/v1/models/import?name={task}", content=trained(task, tmp_path).read_bytes())
+        assert made.status_code == 201, made.text
+    other = client.post("/v1/jobs", json={**ORDER, "warm_start": "forecasting"})
+    assert (other.status_code, "is for forecasting, not sentiment" in other.json()["detail"]) == (409, True)
+    wide = client.post("/v1/jobs", json={**ORDER, "warm_start": "sentiment:1", "config": {"hidden": 99}})
+    assert (wide.status_code, "set `config.hidden` to" in wide.json()["detail"]) == (409, True)
     assert client.get("/v1/jobs").json()["items"] == []

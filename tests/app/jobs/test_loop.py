@@ -211,6 +211,23 @@ def test_a_job_whose_model_was_taken_by_another_task_fails_and_the_worker_lives(
         assert process.poll() is None
 
 
+def test_a_warm_start_begins_where_the_version_stood(
+    jobs: Jobs, settings: Settings, database: Database, database_url: str
+) -> None:
+    with worker(settings, database_url):
+        until(jobs, submit(jobs, SHORT), lambda view: view.state == "succeeded")
+        warm = TrainRequest(task="sentiment", dataset="reviews", model="next", config=SHORT, warm_start="reviews")
+        job = jobs.submit(warm)
+        assert job.request["warm_start"] == "reviews:1"
+        until(jobs, job.id, lambda view: view.state == "succeeded")
+    first = jobs.events(job.id, kinds=["metrics"])[0].data
+    version = Registry(database, open_blobs(settings.blob_store), settings).resolve(Reference.parse("reviews"))
+    assert first["epoch"] == 0
+    assert first["values"]["validation_loss"] == pytest.approx(version.metrics["validation_loss"], rel=1e-5)
+    said = [event.data["text"] for event in jobs.events(job.id, kinds=["log"])]
+    assert any(text.startswith("beginning from reviews:1: ") for text in said)
+
+
 @pytest.mark.timeout(300)
 def test_a_comparison_ends_with_one_version_though_a_worker_is_killed_in_its_midst(
     jobs: Jobs, settings: Settings, database: Database, database_url: str

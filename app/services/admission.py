@@ -1,0 +1,78 @@
+"""What a request must fit before it is queued: data set, model, version. Knows tables and cards; no HTTP, no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.db.repositories.datasets import DatasetRepository
+from app.db.repositories.models import ModelRepository
+from app.db.repositories.vectors import VectorRepository
+from app.errors import Conflict, Flaw, Invalid, NotFound
+from app.services.registry import Reference, VersionView, resolved
+from app.services.requests import CompareRequest, TrainRequest, checked
+
+FIXED = ("cell", "hidden", "layers", "bidirectional")
+"""Options that give a network its shape: a warm start needs them equal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admitted:
+    """A request that can be queued."""
+
+    task: str
+    dataset: str
+    """Id of the data set."""
+    model: str
+    """Name of the model."""
+    request: dict[str, Any]
+    """All that was asked, with defaults filled in and references resolved."""
+
+
+def admitted(session: Session, request: TrainRequest | CompareRequest) -> Admitted:
+    """A request with all it names found. Raises `Invalid` with the place of each fault, `NotFound`, `Conflict`."""
+    config = checked(request.task, request.config)
+    whole = {**request.model_dump(mode="json", exclude_none=True), "config": config}
+    dataset = _dataset(session, request.dataset, request.task)
+    model = ModelRepository(session).model(request.model)
+    if model is not None and model.task != request.task:
+        raise Conflict(f"the model '{request.model}' is for {model.task}, not {request.task}")
+    vectors = config.get("vectors")
+    if vectors is not None and VectorRepository(session).get(vectors) is None:
+        flaw = Flaw(detail=f"no word vectors '{vectors}'", pointer="/config/vectors")
+        raise Invalid(flaw.detail, errors=[flaw])
+    if isinstance(request, TrainRequest) and request.warm_start is not None:
+        whole["warm_start"] = _warm(session, request.warm_start, request.task, config)
+    return Admitted(task=request.task, dataset=dataset, model=request.model, request=whole)
+
+
+def _dataset(session: Session, name: str, task: str) -> str:
+    """The id of a data set of a task."""
+    dataset = DatasetRepository(session).get(name)
+    if dataset is None:
+        raise NotFound(f"no data set '{name}'")
+    if dataset.task != task:
+        raise Conflict(f"the data set '{name}' is for {dataset.task}, not {task}")
+    return dataset.id
+
+
+def _warm(session: Session, reference: str, task: str, config: Mapping[str, Any]) -> str:
+    """The version that a training begins from, where its weights can fit."""
+    version = resolved(session, Reference.parse(reference))
+    name = _numbered(version)
+    if version.task != task:
+        raise Conflict(f"the version {name} is for {version.task}, not {task}")
+    for option in FIXED:
+        had, wanted = json.dumps(version.config.get(option)), json.dumps(config[option])
+        if had != wanted:
+            detail = f"the weights of {name} do not fit: there `{option}` is {had}, here {wanted}"
+            raise Conflict(f"{detail}; set `config.{option}` to {had}")
+    return name
+
+
+def _numbered(version: VersionView) -> str:
+    return f"{version.model}:{version.version}"
