@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -56,3 +57,36 @@ def error_rate(predicted: Sequence[Sequence[str]], answers: Sequence[Sequence[st
     distance = importlib.import_module("rapidfuzz.distance.Levenshtein").distance
     edits: int = sum(distance(list(p), list(a)) for p, a in zip(predicted, answers, strict=True))
     return edits / max(1, sum(len(answer) for answer in answers))
+
+
+def bleu(predicted: Sequence[str], answers: Sequence[str], *, tokenize: str | None = None) -> float:
+    """Corpus BLEU from 0 to 100 by sacreBLEU (Post 2018), with its tokeniser of that name.
+
+    By default `13a`, and `char` where the answers are written without spaces, as Chinese and Japanese are. Orders
+    of n-grams that no answer is long enough for are left out.
+    """
+    found = _bleu(tokenize or tokeniser(answers)).corpus_score(list(predicted), [list(answers)])
+    return float(found.score)
+
+
+def bleu_signature(predicted: Sequence[str], answers: Sequence[str], *, tokenize: str | None = None) -> str:
+    """How sacreBLEU names what `bleu` measured, so that others can measure the same."""
+    scorer = _bleu(tokenize or tokeniser(answers))
+    scorer.corpus_score(list(predicted), [list(answers)])
+    return str(scorer.get_signature())
+
+
+def chrf(predicted: Sequence[str], answers: Sequence[str]) -> float:
+    """Corpus chrF2 from 0 to 100 (Popovic 2015) by sacreBLEU: F-score of character n-grams."""
+    scorer = importlib.import_module("sacrebleu.metrics").CHRF()
+    return float(scorer.corpus_score(list(predicted), [list(answers)]).score)
+
+
+def tokeniser(answers: Sequence[str]) -> str:
+    """`char` where fewer than one character in 25 is a space, else `13a`."""
+    characters, spaces = sum(map(len, answers)), sum(answer.count(" ") for answer in answers)
+    return "char" if 25 * spaces < characters else "13a"
+
+
+def _bleu(tokenize: str) -> Any:
+    return importlib.import_module("sacrebleu.metrics").BLEU(tokenize=tokenize, effective_order=True, force=True)

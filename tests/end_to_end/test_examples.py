@@ -141,3 +141,10 @@ def test_frames_are_heard_as_phonemes(run: Callable[..., str]) -> None:
     ]
     assert edges == sorted(edges)
     assert all(0 <= start < end <= 20 and len(set(heard[start:end])) == 1 for start, end in edges)
+
+
+def test_two_phrases_are_translated_and_what_is_unknown_is_kept(run: Callable[..., str]) -> None:
+    said = run("10_short_phrases.py")
+    assert "hello world -> hola mundo (" in said
+    assert "how are you -> como estas tu (" in said
+    assert re.search(r"hello world 🌍 -> .*🌍 \(", said)

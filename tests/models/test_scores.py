@@ -6,8 +6,20 @@ import time
 
 import numpy as np
 import pytest
+import sacrebleu
 
-from models.scores import accuracy, auroc, average_precision, best_f1, error_rate, macro_f1
+from models.scores import (
+    accuracy,
+    auroc,
+    average_precision,
+    best_f1,
+    bleu,
+    bleu_signature,
+    chrf,
+    error_rate,
+    macro_f1,
+    tokeniser,
+)
 
 ANSWERS = ["a", "a", "a", "b", "b", "c"]
 PREDICTED = ["a", "b", "a", "b", "b", "a"]
@@ -72,3 +84,28 @@ def test_the_error_rate_counts_edits_for_each_true_element() -> None:
     assert error_rate([["a"] * 3], [["b"]]) == pytest.approx(3)
     assert error_rate([["ab", "c"]], [["a", "bc"]]) == pytest.approx(1)
     assert error_rate([], []) == 0
+
+
+def test_bleu_and_chrf_are_sacrebleus() -> None:
+    answers = ["the cat sat on the mat .", "a dog ran home quickly today"]
+    assert bleu(answers, answers) == pytest.approx(100)
+    assert chrf(answers, answers) == pytest.approx(100)
+    worse = ["the cat sat on a mat .", "a dog ran home"]
+    expected = sacrebleu.corpus_bleu(worse, [answers])
+    assert bleu(worse, answers) == pytest.approx(expected.score)
+    assert 0 < bleu(worse, answers) < 100
+    assert chrf(worse, answers) == pytest.approx(sacrebleu.corpus_chrf(worse, [answers]).score)
+
+
+def test_bleu_reads_texts_without_spaces_by_character() -> None:
+    answers, near = ["私は東京に住んでいます。"], ["私は京都に住んでいます。"]
+    assert tokeniser(answers) == "char"
+    assert bleu(near, answers) == pytest.approx(sacrebleu.corpus_bleu(near, [answers], tokenize="char").score)
+    assert tokeniser(["hola mundo"]) == "13a"
+    assert "tok:char" in bleu_signature(near, answers)
+    assert "tok:none" in bleu_signature(near, answers, tokenize="none")
+
+
+def test_bleu_of_short_answers_counts_the_orders_they_have() -> None:
+    assert bleu(["hola mundo"], ["hola mundo"]) == pytest.approx(100)
+    assert bleu(["adios"], ["hola mundo"]) == 0
