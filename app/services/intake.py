@@ -121,7 +121,9 @@ def _validate(records: Iterator[Record], out: BinaryIO, card: Card, seen: _Seen)
 
 
 def _canonical(row: Schema) -> bytes:
-    return row.model_dump_json(exclude={"split"}, exclude_none=True).encode()
+    """A row as it is kept: without the fields it does not give; a null inside one of them stays, it may mean a rest."""
+    absent = {name for name in type(row).model_fields if getattr(row, name) is None}
+    return row.model_dump_json(exclude={"split", *absent}).encode()
 
 
 def _records(path: Path, card: Card, media_type: str, faults: _Faults) -> Iterator[Record]:

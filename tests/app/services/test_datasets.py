@@ -87,6 +87,13 @@ def test_a_series_belongs_to_every_part(shelf: Shelf) -> None:
     assert view.stats["missing"] == 1
 
 
+def test_a_null_inside_a_row_is_kept_and_a_field_that_is_not_given_is_not(shelf: Shelf) -> None:
+    rest = {"pitch": None, "duration": 2.0}
+    view = shelf.post(json.dumps({"notes": [{"pitch": 60}, rest]}), task="melody")
+    ((_, row),) = shelf.datasets.read_rows(view.id)
+    assert row == {"notes": [{"pitch": 60, "duration": 1.0}, rest], "step": 1.0}
+
+
 def test_rows_that_parts_share_are_a_warning(shelf: Shelf) -> None:
     rows = [
         {"text": f"text {i % 6}", "label": "ab"[i % 2], "split": ["train", "validation", "test"][i // 6]}
