@@ -58,7 +58,7 @@ LAYERS: dict[str, int] = {
 """The layer of a package or module; the longest match counts. A module imports its own or below."""
 
 TORCH_FROM, TORCH_TO = 4, 7
-MAY_LOAD_TORCH = {"app.jobs.training"}
+MAY_LOAD_TORCH = {"app.jobs.training", "app.jobs.evaluation"}
 """What lies above the torch line and may cross it: it runs in the child process that learns."""
 
 FORBIDDEN: dict[str, set[str]] = {

@@ -48,6 +48,10 @@ EXAMPLE = {
             "warm_start": "reviews@production",
         },
     },
+    "evaluate": {
+        "summary": "Score a version on a part of a data set",
+        "value": {"kind": "evaluate", "model": "reviews@production", "dataset": "reviews", "split": "test"},
+    },
     "compare": {
         "summary": "Compare two cells",
         "value": {
@@ -94,11 +98,14 @@ def submit(
     caller: Annotated[str, require("train")],
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
-    """Queue a training, or a comparison of cells. `Location` names the job; watch it there, or live under `/events`.
+    """Queue a training, a comparison of cells or an evaluation. `Location` names the job; watch it there, or live
+    under `/events`.
 
     With `warm_start` a training begins with the weights of a version of the same task, `cell` and sizes. What is
     counted is counted anew from the data set (words, labels, scales); weights are carried over where they fit, those
     of words and labels one by one, and the log says which. The start is judged as epoch 0.
+
+    An evaluation gives the loss and the task's metrics of a version on one part; it registers nothing.
 
     A comparison is a parent: its trainings are child jobs, one for each cell and seed, which all workers share.
     All take the same data, splits and epochs (`patience` is off unless `config` sets it). Its result is a table:

@@ -19,6 +19,8 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any, Protocol
 
+from models.task import Part
+
 Message = tuple[str, dict[str, Any]]
 
 
@@ -41,6 +43,8 @@ class Order:
     version: Path | None = None
     """The zip of the version that the work is about: of a training, the one whose weights it begins with."""
     reference: str | None = None
+    part: Part | None = None
+    """What the version is scored on; None: it is a training."""
     """That version as `name:version`."""
     dataset: dict[str, Any]
     threads: int

@@ -147,11 +147,13 @@ class Loop:
         folder.mkdir()
         checkpoints.mkdir()
         dataset = self.parts.datasets.get(claim.dataset)
-        vectors, named = request["config"].get("vectors"), request.get("warm_start")
+        config = request.get("config", {})
+        vectors = config.get("vectors")
+        named = request["model"] if claim.kind == "evaluate" else request.get("warm_start")
         return Order(
             job=claim.id,
             task=claim.task,
-            config=request["config"],
+            config=config,
             rows=self.parts.datasets.local_rows(claim.dataset, scratch),
             vectors=self.parts.vectors.local_file(vectors, scratch) if vectors else None,
             folder=folder,
@@ -159,9 +161,10 @@ class Loop:
             checkpoint=self._checkpoint(claim, scratch),
             version=None if named is None else self._version(named, scratch),
             reference=named,
+            part=request["split"] if claim.kind == "evaluate" else None,
             dataset={"id": dataset.id, "digest": dataset.digest},
             threads=self.parts.settings.threads,
-            devices=self._devices(request["config"].get("processes", 1)),
+            devices=self._devices(config.get("processes", 1)),
             meeting=scratch / "meeting",
             max_seconds=request.get("max_seconds"),
         )
@@ -234,7 +237,11 @@ class Loop:
         if kind == "checkpoint":
             self._keep(claim, data)
             return False
-        if kind == "done":
+        if kind == "done" and claim.kind == "evaluate":
+            version = int(claim.request["model"].rpartition(":")[2])
+            told = {"model": claim.model, "version": version, "split": claim.request["split"], **data}
+            self._patiently(lambda: self.queue.succeed(claim, lambda _: told))
+        elif kind == "done":
             self._finish(claim, data)
         elif kind == "stopped" and self.stopping.is_set():
             self._patiently(lambda: self.queue.hand_back(claim, "the worker ended"))

@@ -16,6 +16,7 @@ import orjson
 import torch
 from safetensors.torch import save_file
 
+from app.jobs.evaluation import evaluated
 from app.jobs.executors import Message, Order
 from models import artifact, catalog, checkpoint, vectors, warm
 from models.checkpoint import Checkpoint, CheckpointError
@@ -85,7 +86,12 @@ def run(order: Order, send: Callable[[Message], None], stop: Callable[[], str | 
     if rank > 0:
         send = _unheard
     try:
-        send(("done", _made(order, send, Reporter(send, stop), rank)))
+        done = (
+            _made(order, send, Reporter(send, stop), rank)
+            if order.part is None
+            else evaluated(order, _rows(order)[order.part], order.part)
+        )
+        send(("done", done))
     except Stopped as stopped:
         send(("stopped", {"reason": stopped.reason}))
     except TrainingError as error:

@@ -14,7 +14,7 @@ from app.db.repositories.models import ModelRepository
 from app.db.repositories.vectors import VectorRepository
 from app.errors import Conflict, Flaw, Invalid, NotFound
 from app.services.registry import Reference, VersionView, resolved
-from app.services.requests import CompareRequest, TrainRequest, checked
+from app.services.requests import CompareRequest, EvaluateRequest, TrainRequest, checked
 
 FIXED = ("cell", "hidden", "layers", "bidirectional")
 """Options that give a network its shape: a warm start needs them equal."""
@@ -33,8 +33,13 @@ class Admitted:
     """All that was asked, with defaults filled in and references resolved."""
 
 
-def admitted(session: Session, request: TrainRequest | CompareRequest) -> Admitted:
+def admitted(session: Session, request: TrainRequest | CompareRequest | EvaluateRequest) -> Admitted:
     """A request with all it names found. Raises `Invalid` with the place of each fault, `NotFound`, `Conflict`."""
+    if isinstance(request, EvaluateRequest):
+        version = resolved(session, Reference.parse(request.model))
+        dataset = _dataset(session, request.dataset, version.task)
+        asked = request.model_dump(mode="json") | {"model": _numbered(version)}
+        return Admitted(task=version.task, dataset=dataset, model=version.model, request=asked)
     config = checked(request.task, request.config)
     whole = {**request.model_dump(mode="json", exclude_none=True), "config": config}
     dataset = _dataset(session, request.dataset, request.task)

@@ -16,7 +16,7 @@ from app.db.tables import Job, JobEvent
 from app.errors import Conflict, Full, NotFound
 from app.services.admission import Admitted, admitted
 from app.services.pages import Page, decode, page
-from app.services.requests import CompareRequest, TrainRequest, children
+from app.services.requests import CompareRequest, EvaluateRequest, TrainRequest, children
 from app.settings import Settings
 
 State = Literal["queued", "running", "cancelling", "cancelled", "pausing", "paused", "succeeded", "failed"]
@@ -111,7 +111,7 @@ class Jobs:
     def __init__(self, database: Database, *, settings: Settings) -> None:
         self.database, self.settings = database, settings
 
-    def submit(self, request: TrainRequest | CompareRequest, *, key: str | None = None) -> JobView:
+    def submit(self, request: TrainRequest | CompareRequest | EvaluateRequest, *, key: str | None = None) -> JobView:
         """Queue a job, and its children with it. Raises `Invalid` with the place of each fault, `NotFound`,
         `Conflict`, `Full`."""
         parts = children(request)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 
 from app.errors import Flaw, Invalid
 from models import catalog
-from models.task import Cell
+from models.task import Cell, Part
 
 NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 Name = Annotated[str, Field(pattern=NAME)]
@@ -65,14 +65,30 @@ class CompareRequest(Request):
         return cells
 
 
+class EvaluateRequest(BaseModel):
+    """A version to be scored on a part of a data set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["evaluate"]
+    model: str = Field(pattern=REFERENCE, description="Version to score: `name`, `name@alias` or `name:version`.")
+    dataset: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Id or name of the data set.")
+    split: Part = Field("test", description="Part of it that is scored.")
+    priority: int = Field(0, ge=-100, le=100, description="Higher ones run first.")
+
+
 def _kind(value: Any) -> str:
     kind = value.get("kind", "train") if isinstance(value, dict) else getattr(value, "kind", "train")
     return kind if isinstance(kind, str) else ""
 
 
 JobRequest = Annotated[
-    Annotated[TrainRequest, Tag("train")] | Annotated[CompareRequest, Tag("compare")],
-    Discriminator(_kind, custom_error_type="unknown_kind", custom_error_message="`kind` must be 'train' or 'compare'"),
+    Annotated[TrainRequest, Tag("train")]
+    | Annotated[CompareRequest, Tag("compare")]
+    | Annotated[EvaluateRequest, Tag("evaluate")],
+    Discriminator(
+        _kind, custom_error_type="unknown_kind", custom_error_message="`kind` must be 'train', 'compare' or 'evaluate'"
+    ),
 ]
 
 
@@ -93,14 +109,14 @@ def checked(task: str, config: Mapping[str, Any]) -> dict[str, Any]:
         raise Invalid(f"the config does not fit the task '{task}'", errors=flaws) from None
 
 
-def children(request: TrainRequest | CompareRequest) -> list[dict[str, Any]]:
+def children(request: TrainRequest | CompareRequest | EvaluateRequest) -> list[dict[str, Any]]:
     """The requests of a job's children, each with what it `varies`; none for a job that trains by itself.
 
     Those of a comparison come seed by seed, so that its cells can be compared before all have run. Patience is
     off unless the config sets it: every run then takes the same steps along the same learning rates, and
     the best of its epochs is kept as ever.
     """
-    if isinstance(request, TrainRequest):
+    if not isinstance(request, CompareRequest):
         return []
     if "cell" in request.config:
         flaw = Flaw(detail="name the cells in `cells`: they are what varies", pointer="/config/cell")

@@ -185,3 +185,18 @@ def test_a_warm_start_that_cannot_fit_is_refused_before_it_is_queued(client: Tes
     wide = client.post("/v1/jobs", json={**ORDER, "warm_start": "sentiment:1", "config": {"hidden": 99}})
     assert (wide.status_code, "set `config.hidden` to" in wide.json()["detail"]) == (409, True)
     assert client.get("/v1/jobs").json()["items"] == []
+
+
+def test_an_evaluation_names_its_version_and_is_refused_where_it_cannot_be(client: TestClient, tmp_path: Path) -> None:
+    order = {"kind": "evaluate", "model": "sentiment", "dataset": "opinions"}
+    assert client.post("/v1/jobs", json=order).status_code == 404
+    for task in ("sentiment", "forecasting"):
+        made = client.post(f"/v1/models/import?name={task}", content=trained(task, tmp_path).read_bytes())
+        assert made.status_code == 201, made.text
+    assert client.post("/v1/jobs", json={**order, "dataset": "none"}).status_code == 404
+    assert client.post("/v1/jobs", json={**order, "model": "forecasting"}).status_code == 409
+    assert client.post("/v1/jobs", json={**order, "split": "all"}).status_code == 422
+    queued = client.post("/v1/jobs", json=order)
+    assert queued.status_code == 202
+    asked = queued.json()["request"]
+    assert asked == {**order, "model": "sentiment:1", "split": "test", "priority": 0}

@@ -25,7 +25,7 @@ from app.jobs.queue import Queue
 from app.services.datasets import Datasets
 from app.services.jobs import Jobs, JobView
 from app.services.registry import Reference, Registry
-from app.services.requests import CompareRequest, TrainRequest
+from app.services.requests import CompareRequest, EvaluateRequest, TrainRequest
 from app.settings import Settings
 
 SAMPLE = Path(__file__).parents[3] / "models/tasks/sentiment/sample.jsonl"
@@ -226,6 +226,24 @@ def test_a_warm_start_begins_where_the_version_stood(
     assert first["values"]["validation_loss"] == pytest.approx(version.metrics["validation_loss"], rel=1e-5)
     said = [event.data["text"] for event in jobs.events(job.id, kinds=["log"])]
     assert any(text.startswith("beginning from reviews:1: ") for text in said)
+
+
+def test_an_evaluation_finds_the_scores_that_the_training_ended_with(
+    jobs: Jobs, settings: Settings, database: Database, database_url: str
+) -> None:
+    with worker(settings, database_url):
+        until(jobs, submit(jobs, SHORT), lambda view: view.state == "succeeded")
+        asked = EvaluateRequest(kind="evaluate", model="reviews", dataset="reviews", split="validation")
+        job = jobs.submit(asked)
+        assert job.request["model"] == "reviews:1"
+        view = until(jobs, job.id, lambda view: view.state in {"succeeded", "failed"})
+    assert view.error is None
+    assert view.result is not None
+    version = Registry(database, open_blobs(settings.blob_store), settings).resolve(Reference.parse("reviews"))
+    assert (view.result["model"], view.result["version"], view.result["split"]) == ("reviews", 1, "validation")
+    assert view.result["rows"] > 0
+    for name in ("loss", "accuracy"):
+        assert view.result["metrics"][name] == pytest.approx(version.metrics[f"validation_{name}"], rel=1e-5)
 
 
 @pytest.mark.timeout(300)
