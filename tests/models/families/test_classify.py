@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.batch import Batch, Example
-from models.families.classify.codec import LabelCodec, labels_of, softmax
+from models.families.classify.codec import LabelCodec, hedged, labels_of, softmax
 from models.families.classify.schema import MOST_LABELS, LabelState, LabelTally
 from models.task import Config, Part, Schema
 
@@ -46,6 +46,12 @@ class Fixed:
 
     def __call__(self, function: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {"logits": self.logits}
+
+
+def test_few_rows_make_nobody_sure_and_many_rows_change_nothing() -> None:
+    sure = np.array([[1.0, 0.0], [0.4, 0.6]])
+    assert hedged(sure, 4) == pytest.approx(np.array([[5 / 6, 1 / 6], [2.6 / 6, 3.4 / 6]]))
+    assert hedged(sure, 1_000_000) == pytest.approx(sure, abs=1e-5)
 
 
 @pytest.mark.parametrize("truth", [0.5, 1.0, 2.0, 4.0])
