@@ -6,10 +6,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy.exc import OperationalError
@@ -38,6 +39,11 @@ SWEEP_EVERY = 3600.0
 """Seconds between two sweeps of one worker, and before the first."""
 CONCLUDE = {"compare": compared}
 """What draws up the result of a parent, once its children have ended."""
+T = TypeVar("T")
+
+
+class _Dropped(Exception):
+    """The job was let go of before its child began, as was asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,16 +120,19 @@ class Loop:
 
     def _work(self, claim: Claim) -> None:
         log.info("job claimed", job=claim.id, attempt=claim.attempt)
-        with tempfile.TemporaryDirectory(prefix="cellgate-job-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="cellgate-job-", ignore_cleanup_errors=True) as scratch:
             running: Running | None = None
             try:
                 if claim.kind in CONCLUDE:
                     self._conclude(claim)
                 else:
-                    running = self.parts.executor.start(self._order(claim, Path(scratch)))
+                    order = self._meanwhile(claim, lambda: self._order(claim, Path(scratch)), heeding=True)
+                    running = self.parts.executor.start(order)
                     self._watch(claim, running)
             except Lost:
                 log.warning("job lost to another worker", job=claim.id)
+            except _Dropped:
+                log.info("job let go of", job=claim.id)
             except OperationalError:
                 log.warning("database away: the job waits for its lease to end", job=claim.id)
             except CellgateError as error:  # what it needs is gone, or what it made is not wanted
@@ -188,9 +197,31 @@ class Loop:
             log.warning("checkpoint gone: the job begins anew", job=claim.id)
             return None
 
+    def _meanwhile(self, claim: Claim, call: Callable[[], T], *, heeding: bool = False) -> T:
+        """The result of a call that moves files, on a thread of its own: the lease is kept while it lasts.
+
+        Raises `Lost`; `heeding`, `_Dropped` when the job or the worker is asked to stop. The call then goes on unheard.
+        """
+        work: Future[T] = Future()
+        threading.Thread(target=_fulfil, args=(work, call), daemon=True).start()
+        while not wait([work], timeout=self._beat).done:
+            state = self._patiently(lambda: self.queue.heartbeat(claim))
+            self._patiently(self._look_after)
+            if heeding and state in {"cancelling", "pausing"}:
+                self._patiently(lambda: self.queue.stopped(claim))
+                raise _Dropped
+            if heeding and self.stopping.is_set():
+                self._patiently(lambda: self.queue.hand_back(claim, "the worker ended"))
+                raise _Dropped
+        return work.result()
+
+    @property
+    def _beat(self) -> float:
+        """Seconds between two heartbeats."""
+        return min(self.parts.settings.lease_seconds / 5, 0.5)
+
     def _watch(self, claim: Claim, running: Running) -> None:
         """Carry messages until the work ends; heartbeats go on whether it speaks or not."""
-        beat = self.parts.settings.lease_seconds / 5
         beaten, asked, deadline = 0.0, False, float("inf")
         while True:
             if self.stopping.is_set() and deadline == float("inf"):
@@ -199,7 +230,7 @@ class Loop:
             if time.monotonic() > deadline:
                 self._patiently(lambda: self.queue.hand_back(claim, "the worker ended"))
                 return
-            if time.monotonic() - beaten > min(beat, 0.5):
+            if time.monotonic() - beaten > self._beat:
                 beaten = time.monotonic()
                 state = self._patiently(lambda: self.queue.heartbeat(claim))
                 self._patiently(self._look_after)
@@ -256,13 +287,14 @@ class Loop:
         """Put a checkpoint where every worker finds it; the one before is then no longer needed."""
         path = Path(data["path"])
         size = path.stat().st_size
-        kept = {"blob": self.parts.blobs.put(path), "bytes": size, "epoch": data["epoch"], "step": data["step"]}
+        blob = self._meanwhile(claim, lambda: self.parts.blobs.put(path))
+        kept = {"blob": blob, "bytes": size, "epoch": data["epoch"], "step": data["step"]}
         before = self._patiently(lambda: self.queue.checkpoint(claim, kept))
         if before is not None:
             self.parts.blobs.delete(before)
 
     def _finish(self, claim: Claim, done: dict[str, Any]) -> None:
-        stored = self.parts.registry.store(Path(done["zip"]))
+        stored = self._meanwhile(claim, lambda: self.parts.registry.store(Path(done["zip"])))
         told = {"metrics": done["metrics"], "seconds": done["seconds"], "parameters": stored.manifest.parameters}
         if claim.parent is not None:  # the parent chooses among its children; until then no version is made
             self._patiently(lambda: self.queue.succeed(claim, lambda _: told, artifact=stored.blob))
@@ -278,7 +310,7 @@ class Loop:
             problem = concluded.problem
             self._patiently(lambda: self.queue.fail(claim, problem))
             return
-        stored = self.parts.registry.stored(str(concluded.artifact))
+        stored = self._meanwhile(claim, lambda: self.parts.registry.stored(str(concluded.artifact)))
         found = {**concluded.result, "metrics": stored.manifest.metrics}
         self._patiently(
             lambda: self.queue.succeed(claim, lambda session: self._registered(claim, stored, session) | found)
@@ -296,3 +328,11 @@ class Loop:
         )
         promoted = "production" in version.aliases
         return {"model": version.model, "version": version.version, "promoted": promoted}
+
+
+def _fulfil(work: Future[T], call: Callable[[], T]) -> None:
+    """Make the call and keep what came of it, good or bad."""
+    try:
+        work.set_result(call())
+    except BaseException as error:
+        work.set_exception(error)

@@ -1,0 +1,145 @@
+"""Files that take longer to fetch than a lease lasts: the job stays with its worker, and stops when it is asked to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from app.blobs import FolderBlobs
+from app.db.engine import Database
+from app.jobs.executors import Message, Order
+from app.jobs.loop import Loop, Parts
+from app.jobs.queue import Queue
+from app.services.datasets import Datasets
+from app.services.jobs import Jobs, JobView, TrainRequest
+from app.services.registry import Registry
+from app.services.vectors import VectorFiles
+from app.settings import Settings
+
+SAMPLE = Path(__file__).parents[3] / "models/tasks/sentiment/sample.jsonl"
+LEASE = 0.6
+LONG = 2.0
+
+
+class Far(FolderBlobs):
+    """A blob store somewhere else: nothing lies on this machine, and opening takes its time."""
+
+    seconds = LONG
+
+    def path(self, digest: str) -> Path | None:
+        return None
+
+    def open(self, digest: str) -> BinaryIO:
+        time.sleep(self.seconds)
+        return super().open(digest)
+
+
+class Refusing:
+    """An executor whose work fails at once, so that a job ends as soon as its files are there."""
+
+    def __init__(self) -> None:
+        self.orders: list[Order] = []
+
+    def start(self, order: Order) -> Refusing:
+        assert order.rows.stat().st_size > 0
+        self.orders.append(order)
+        return self
+
+    def messages(self, timeout: float) -> list[Message]:
+        return [("failed", {"type": "bad-data", "title": "Bad data", "detail": "as told", "remedy": "none"})]
+
+    def stop(self, reason: str) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def parts(settings: Settings, database: Database, tmp_path: Path) -> Parts:
+    short = settings.model_copy(update={"lease_seconds": LEASE})
+    blobs = Far(tmp_path / "far")
+    datasets = Datasets(database, blobs, short)
+    copy = tmp_path / "rows.jsonl"
+    copy.write_bytes(SAMPLE.read_bytes())
+    datasets.create(copy, task="sentiment", name="far", media_type="application/x-ndjson", bytes=1, digest="0" * 64)
+    return Parts(
+        settings=short,
+        database=database,
+        blobs=blobs,
+        datasets=datasets,
+        vectors=VectorFiles(database, blobs, short),
+        registry=Registry(database, blobs, short),
+        executor=Refusing(),
+        name="one",
+        device="cpu",
+    )
+
+
+@contextmanager
+def at_work(parts: Parts) -> Iterator[threading.Event]:
+    stopping = threading.Event()
+    thread = threading.Thread(target=Loop(parts, stopping).run)
+    thread.start()
+    try:
+        yield stopping
+    finally:
+        stopping.set()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def submitted(parts: Parts) -> tuple[Jobs, str]:
+    jobs = Jobs(parts.database, settings=parts.settings)
+    return jobs, jobs.submit(TrainRequest(task="sentiment", dataset="far", model="m")).id
+
+
+def until(jobs: Jobs, job: str, *states: str) -> JobView:
+    end = time.monotonic() + 20
+    while (view := jobs.get(job)).state not in states:
+        assert time.monotonic() < end, view
+        time.sleep(0.02)
+    return view
+
+
+def test_a_copy_longer_than_the_lease_keeps_the_job(parts: Parts) -> None:
+    jobs, job = submitted(parts)
+    other = Queue(parts.database, worker="two", lease_seconds=LEASE)
+    with at_work(parts):
+        until(jobs, job, "running")
+        taken = 0
+        while jobs.get(job).state == "running":
+            taken += other.reap()
+            time.sleep(0.02)
+    view = jobs.get(job)
+    assert (taken, view.state, view.attempt) == (0, "failed", 1)
+    assert view.error is not None
+    assert view.error["detail"] == "as told"
+    assert (view.ended_at - view.started_at).total_seconds() >= LONG  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("asked", "state"), [("cancel", "cancelled"), ("pause", "paused")])
+def test_a_job_stops_while_its_files_are_copied(parts: Parts, asked: str, state: str) -> None:
+    jobs, job = submitted(parts)
+    with at_work(parts):
+        until(jobs, job, "running")
+        began = time.monotonic()
+        getattr(jobs, asked)(job)
+        until(jobs, job, state)
+        assert time.monotonic() - began < LONG
+    executor: Any = parts.executor
+    assert executor.orders == []
+
+
+def test_a_worker_that_ends_while_it_copies_hands_the_job_back(parts: Parts) -> None:
+    jobs, job = submitted(parts)
+    with at_work(parts) as stopping:
+        until(jobs, job, "running")
+        stopping.set()
+        assert until(jobs, job, "queued").attempt == 0
