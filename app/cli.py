@@ -5,24 +5,28 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
 
+from app import doctor as doctors
 from app import settings as configuration
 from app import supervisor, worker
 from app.client import Client, Problem, follow, name_for
-from app.db.engine import Database
+from app.db.engine import Database, cause
 from app.db.migrate import is_current, upgrade
 from app.errors import CellgateError
 from app.services.keys import SCOPES, Keys, KeysNeeded
 from app.settings import Settings, WrongSetting
-from models import catalog, devices
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,13 +45,13 @@ HERE = "http://127.0.0.1:8000"
 
 def fail(sentence: str) -> NoReturn:
     """End with a sentence and no traceback."""
-    Console(stderr=True).print(f"[red]{plain(sentence)}[/red]", highlight=False)
+    say(f"[red]{escape(sentence)}[/red]")
     raise typer.Exit(1)
 
 
-def plain(text: str) -> str:
-    """Text in which rich sees no markup."""
-    return text.replace("[", r"\[")
+def say(text: str) -> None:
+    """A line for a person, beside what the command prints for another program."""
+    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
 
 
 def given(**changes: object) -> Settings:
@@ -66,12 +70,27 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in {"CELLGATE_URL", "CELLGATE_KEY"}}
 
 
-def database(settings: Settings) -> Database:
-    """The migrated database of these settings."""
-    settings.home.mkdir(parents=True, exist_ok=True)
-    opened = Database(settings.database)
-    upgrade(opened)
-    return opened
+@contextmanager
+def database(settings: Settings) -> Iterator[Database]:
+    """The migrated database of these settings, closed at the end; one that cannot be had is a sentence."""
+    with _in_a_sentence():
+        settings.home.mkdir(parents=True, exist_ok=True)
+        opened = Database(settings.database)
+        try:
+            upgrade(opened)
+            yield opened
+        finally:
+            opened.close()
+
+
+@contextmanager
+def _in_a_sentence() -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        fail(f"the database cannot be used: {cause(error)}")
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
 @app.command()
@@ -81,10 +100,12 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="Worker processes to run beside the API.")] = None,
 ) -> None:
     """Migrate the database, start the API and its workers, and run until told to stop."""
-    try:
-        code = supervisor.serve(given(host=host, port=port, workers=workers))
-    except (KeysNeeded, CellgateError, OSError) as error:
-        fail(str(error))
+    settings = given(host=host, port=port, workers=workers)
+    with _in_a_sentence():
+        try:
+            code = supervisor.serve(settings)
+        except (KeysNeeded, CellgateError) as error:
+            fail(str(error))
     raise typer.Exit(code)
 
 
@@ -110,9 +131,10 @@ def _outlive(parent: int, stopping: threading.Event) -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database to this version's tables; changes nothing where that is done."""
-    opened = database(given())
-    console.print("the database is current" if is_current(opened) else "the database is not current")
-    opened.close()
+    with database(given()) as opened:
+        if not is_current(opened):
+            fail("the database is not current")
+    console.print("the database is current")
 
 
 @app.command()
@@ -126,25 +148,44 @@ def train(  # noqa: PLR0917 - each is an option of the command
     key: Key = "",
 ) -> None:
     """Upload a file, start a training job, and watch it learn."""
-    try:
-        options = json.loads(config)
-    except json.JSONDecodeError as error:
-        fail(f"--config is no JSON: {error}")
+    options = _object(config, "--config")
+    job: dict[str, Any] | None = None
     with Client(url, key) as client:
         try:
             if Path(dataset).is_file():
                 made = client.upload(Path(dataset), task=task, name=name_for(Path(dataset)))
-                console.print(f"data set {made['id']}: {made['rows']} rows, {json.dumps(made['splits'])}")
+                parts = ", ".join(f"{rows} {part}" for part, rows in made["splits"].items())
+                console.print(f"data set {made['id']}: {made['rows']} rows ({parts})", soft_wrap=True)
                 dataset = made["id"]
             job = client.train(task=task, dataset=dataset, model=model, config=options)
             console.print(f"job {job['id']} is {job['state']}")
             if follow_:
                 job = follow(client, job["id"], console)
                 if job["state"] != "succeeded":
-                    fail(f"{job['state']}: {(job['error'] or {}).get('detail', 'no reason was given')}")
+                    fail(_ending(job))
                 console.print_json(data=job["result"])
         except Problem as problem:
             fail(str(problem))
+        except KeyboardInterrupt:
+            fail(f"no longer watching; the job goes on: {url}/v1/jobs/{job['id'] if job else ''}")
+
+
+def _ending(job: dict[str, Any]) -> str:
+    """How a job ended that did not succeed, and what may help."""
+    error = job["error"] or {}
+    remedy = f"; {error['remedy']}" if error.get("remedy") else ""
+    return f"the job {job['id']} is {job['state']}" + (f": {error['detail']}{remedy}" if error else "")
+
+
+def _object(text: str, option: str) -> dict[str, Any]:
+    """An option that holds a JSON object."""
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        fail(f"{option} is no JSON: {error}")
+    if not isinstance(found, dict):
+        fail(f"{option} must be a JSON object, such as '{{\"seed\": 1}}'")
+    return found
 
 
 @app.command()
@@ -163,10 +204,7 @@ def predict(  # noqa: PLR0917 - each is an option of the command
             items.append(json.loads(text))
         except json.JSONDecodeError:
             items.append(text)
-    try:
-        options = json.loads(params)
-    except json.JSONDecodeError as error:
-        fail(f"--params is no JSON: {error}")
+    options = _object(params, "--params")
     with Client(url, key) as client:
         try:
             console.print_json(data=client.predict(task, items, model=model, params=options))
@@ -181,10 +219,12 @@ def create_key(
 ) -> None:
     """Make a key and show it, this once."""
     settings = given()
-    try:
-        made = Keys(database(settings), settings).create(name, [part.strip() for part in scope.split(",")])
-    except ValueError as error:
-        fail(str(error))
+    with database(settings) as opened:
+        try:
+            made = Keys(opened, settings).create(name, [part.strip() for part in scope.split(",")])
+        except ValueError as error:
+            fail(str(error))
+    say("Keep it: it is not shown again. Send it as `Authorization: Bearer <key>`, or set CELLGATE_KEY.")
     print(made)
 
 
@@ -193,41 +233,42 @@ def list_keys() -> None:
     """Show every key without its secret."""
     settings = given()
     table = Table("id", "name", "scopes", "made", "revoked")
-    for key in Keys(database(settings), settings).list():
-        revoked = key.revoked_at.isoformat() if key.revoked_at else ""
-        table.add_row(key.id, key.name, ",".join(key.scopes), key.created_at.isoformat(), revoked)
+    with database(settings) as opened:
+        for key in Keys(opened, settings).list():
+            table.add_row(
+                key.id, escape(key.name), ",".join(key.scopes), _minute(key.created_at), _minute(key.revoked_at)
+            )
     console.print(table)
+
+
+def _minute(moment: datetime | None) -> str:
+    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M}Z"
 
 
 @keys_app.command("revoke")
 def revoke_key(id: Annotated[str, typer.Argument(help="As `cellgate keys list` shows it.")]) -> None:  # noqa: A002
     """End a key, within seconds everywhere."""
     settings = given()
-    try:
-        Keys(database(settings), settings).revoke(id)
-    except CellgateError as error:
-        fail(error.detail)
-    console.print(f"key {id} is revoked")
+    with database(settings) as opened:
+        try:
+            Keys(opened, settings).revoke(id)
+        except CellgateError as error:
+            fail(error.detail)
+    console.print(f"key {escape(id)} is revoked")
 
 
 @app.command()
 def doctor() -> None:
-    """Say what this machine offers and what stands in the way."""
-    settings = given()
-    opened = Database(settings.database)
-    settings.home.mkdir(parents=True, exist_ok=True)
+    """Say what this machine offers and what stands in the way; ends with 1 where something does."""
     table = Table("what", "found", show_header=False)
-    table.add_row("python", sys.version.split()[0])
-    try:
-        table.add_row("database", f"{opened.engine.url.get_backend_name()}, current: {is_current(opened)}")
-    except Exception as error:
-        table.add_row("database", f"not reachable: {type(error).__name__}")
-    table.add_row("home", f"{settings.home}, writable: {os.access(settings.home, os.W_OK)}")
-    table.add_row("tasks", ", ".join(sorted(card.name for card in catalog.cards().values())))
-    for device in devices.inventory():
-        free = f"{device.memory_free / 2**30:.1f} of {device.memory_total / 2**30:.1f} GiB free"
-        table.add_row(device.id, f"{device.name}, {free}, {', '.join(device.precisions)}")
+    remedies = []
+    for finding in doctors.examined(given()):
+        table.add_row(finding.what, escape(finding.found))
+        if finding.remedy:
+            remedies.append(f"{finding.what}: {finding.found}: {finding.remedy}")
     console.print(table)
+    if remedies:
+        fail("\n".join(remedies))
 
 
 def main() -> None:

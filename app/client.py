@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 ENDED = {"succeeded", "failed", "cancelled", "paused"}
+TOLD = ("train_loss", "validation_")
+"""Beginnings of the metrics that stand beside the bar; the others are for `GET /v1/jobs/{id}/metrics`."""
+SILENCE = 60.0
+"""Seconds without a word after which a stream of events is taken for broken; a live one says something each 15."""
+TRIES = 5
+"""Times in a row that a broken stream of events is taken up again."""
 MEDIA = {
     ".jsonl": "application/x-ndjson",
     ".ndjson": "application/x-ndjson",
@@ -64,6 +73,41 @@ class Client:
         """A job as it is now."""
         return self._send("GET", f"/v1/jobs/{id}")
 
+    def events(self, id: str) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: A002
+        """A job's events, kind and data, from its first until it has ended or is paused.
+
+        A connection that breaks is taken up again after the last event that came.
+        """
+        after, broken = "0", 0
+        while True:
+            try:
+                for number, kind, data in self._streamed(f"/v1/jobs/{id}/events", after):
+                    after, broken = number, 0
+                    yield kind, data
+                    if kind == "state" and data["state"] in ENDED:
+                        return
+            except httpx.TransportError as error:
+                broken += 1
+                if broken > TRIES:
+                    raise self._silent(error) from None
+            time.sleep(0.5)
+
+    def _streamed(self, path: str, after: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """The server-sent events of one connection: id, kind, data."""
+        timeout = httpx.Timeout(30.0, read=SILENCE)
+        with self._http.stream("GET", path, headers={"Last-Event-ID": after}, timeout=timeout) as answer:
+            if not answer.is_success:
+                answer.read()
+                raise _objection(answer)
+            fields: dict[str, str] = {}
+            for line in answer.iter_lines():
+                name, _, value = line.partition(": ")
+                if line:
+                    fields[name] = value
+                elif "data" in fields:
+                    yield fields["id"], fields["event"], json.loads(fields["data"])
+                    fields = {}
+
     def predict(self, task: str, inputs: list[Any], *, model: str | None, params: dict[str, Any]) -> Any:
         """Answers, one per input."""
         body = {"inputs": inputs, **({"model": model} if model else {}), **({"params": params} if params else {})}
@@ -73,18 +117,26 @@ class Client:
         try:
             answer = self._http.request(method, path, **options)
         except httpx.HTTPError as error:
-            raise Problem(f"{self._http.base_url} does not answer ({error}); is `cellgate serve` running?") from None
-        if answer.is_success:
-            return answer.json()
-        try:
-            body = answer.json()
-        except ValueError:
-            raise Problem(f"{answer.status_code} {answer.reason_phrase}") from None
-        flaws = [
-            f"\n  {flaw.get('pointer') or 'line ' + str(flaw.get('line'))}: {flaw['detail']}"
-            for flaw in body.get("errors", [])
-        ]
-        raise Problem(f"{answer.status_code} {body.get('detail') or body.get('title')}{''.join(flaws)}")
+            raise self._silent(error) from None
+        if not answer.is_success:
+            raise _objection(answer)
+        return answer.json()
+
+    def _silent(self, error: httpx.HTTPError) -> Problem:
+        return Problem(f"{self._http.base_url} does not answer ({error}); is `cellgate serve` running?")
+
+
+def _objection(answer: httpx.Response) -> Problem:
+    """What the service says is wrong, with every place it names."""
+    try:
+        body = answer.json()
+    except ValueError:
+        return Problem(f"{answer.status_code} {answer.reason_phrase}")
+    flaws = [
+        f"\n  {flaw.get('pointer') or 'line ' + str(flaw.get('line'))}: {flaw['detail']}"
+        for flaw in body.get("errors", [])
+    ]
+    return Problem(f"{answer.status_code} {body.get('detail') or body.get('title')}{''.join(flaws)}")
 
 
 def name_for(path: Path) -> str:
@@ -94,19 +146,23 @@ def name_for(path: Path) -> str:
 
 
 def follow(client: Client, id: str, console: Console) -> Any:  # noqa: A002
-    """Show a job's progress until it has ended; the job as it is then."""
+    """Show a job's progress, event by event, until it has ended; the job as it is then."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[values]}"), TimeElapsedColumn())
+    state, epoch = "queued", ""
     with Progress(*columns, console=console) as bar:
-        shown = bar.add_task("queued", total=1.0, values="")
-        while True:
-            job = client.job(id)
-            progress, metrics = job["progress"] or {}, job["metrics"] or {}
-            values = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, float))
-            label = job["state"]
-            if progress.get("epochs"):
-                label += f", epoch {progress.get('epoch') or 0} of {progress['epochs']}"
-            done = 1.0 if job["state"] == "succeeded" else progress.get("fraction") or 0.0
-            bar.update(shown, completed=done, description=label, values=values)
-            if job["state"] in ENDED:
-                return job
-            time.sleep(0.5)
+        shown = bar.add_task(state, total=1.0, values="")
+        for kind, data in client.events(id):
+            if kind == "state":
+                state = data["state"]
+            elif kind == "progress":
+                epoch = f", epoch {data['epoch']} of {data['epochs']}"
+                bar.update(shown, completed=data["fraction"])
+            elif kind == "metrics":
+                told = {name: value for name, value in data["values"].items() if name.startswith(TOLD)}
+                bar.update(shown, values="  ".join(f"{name} {value:.4g}" for name, value in told.items()))
+            elif kind == "log" and data["level"] != "info":
+                bar.console.print(f"{data['level']}: {escape(data['text'])}", highlight=False)
+            bar.update(shown, description=state + epoch)
+        if state == "succeeded":
+            bar.update(shown, completed=1.0)
+    return client.job(id)

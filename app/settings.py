@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 PREFIX = "CELLGATE_"
 
+SECRET = {"CELLGATE_DATABASE_URL", "CELLGATE_BLOBS"}
+"""Settings that may hold a password: what was given is not repeated."""
+
 MiB = 1024 * 1024
 
 
@@ -27,7 +30,11 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", description="Address to listen on. Any but loopback needs keys.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     home: Path = Field(Path("var"), description="Directory of the embedded database, the blobs and the caches.")
-    database_url: str | None = Field(None, description="`postgresql://...`; default: SQLite in the home.")
+    database_url: str | None = Field(
+        None,
+        pattern=r"^(postgres(ql)?(\+psycopg)?|sqlite)://",
+        description="`postgresql://...`; default: SQLite in the home.",
+    )
     blobs: str | None = Field(None, description="Address of the blob store; default: `file://<home>/blobs`.")
     workers: int = Field(1, ge=0, le=64, description="Worker processes that `serve` supervises.")
     executor: Literal["local"] = Field("local", description="Where jobs run: child processes of the worker.")
@@ -89,4 +96,6 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         if first["type"] == "extra_forbidden":
             known = ", ".join(PREFIX + field.upper() for field in Settings.model_fields)
             raise WrongSetting(f"unknown setting {name}; known: {known}") from None
+        if name in SECRET:
+            raise WrongSetting(f"{name}: {first['msg']}") from None
         raise WrongSetting(f"{name}={first['input']!r}: {first['msg']}") from None

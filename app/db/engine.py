@@ -67,6 +67,12 @@ class Database:
         self.engine.dispose()
 
 
+def cause(error: Exception) -> str:
+    """What the driver said of a failure: its first line, without the statement and without a link."""
+    told = str(getattr(error, "orig", None) or error).strip()
+    return told.split("\n", maxsplit=1)[0] or type(error).__name__
+
+
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions are begun below, not by the driver's guesses
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
