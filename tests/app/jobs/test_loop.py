@@ -29,8 +29,8 @@ from app.services.requests import CompareRequest, EvaluateRequest, TrainRequest
 from app.settings import Settings
 
 SAMPLE = Path(__file__).parents[3] / "models/tasks/sentiment/sample.jsonl"
-LONG = {"epochs": 1000, "patience": 1000, "hidden": 32}
-SHORT = {"epochs": 2, "hidden": 8}
+LONG = {"epochs": 1000, "patience": 1000, "hidden": 32, "embedding": 8}
+SHORT = {"epochs": 2, "hidden": 8, "embedding": 8}
 
 
 @contextmanager
