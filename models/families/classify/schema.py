@@ -109,6 +109,10 @@ def said(width: int | None) -> str:
 class SignalConfig(Config):
     """Options of a network that reads feature vectors over time and gives them one label."""
 
+    bidirectional: bool = Field(True, description="Read each row in both directions; a stream needs one alone.")
+    dropout: float = Field(0.3, ge=0.0, lt=1.0, description="Share of activations dropped while learning.")
+    epochs: int = Field(40, ge=1, le=10_000, description="Passes over the training part at most.")
+    patience: int = Field(12, ge=1, le=10_000, description="Epochs without a better score before stopping.")
     motion: Literal["none", "added", "alone"] = Field(
         "added",
         description="Whether the change of each number since the step before is read: not, beside the numbers, or "
@@ -126,7 +130,7 @@ class SignalConfig(Config):
         "or a mean weighted by attention.",
     )
     jitter: float = Field(
-        0.05, ge=0.0, le=5.0, description="Noise added to numbers while learning, in standard deviations."
+        0.1, ge=0.0, le=5.0, description="Noise added to numbers while learning, in standard deviations."
     )
     scaling: float = Field(
         0.1, ge=0.0, le=1.0, description="Spread of a factor that stretches each feature of a row while learning."

@@ -39,7 +39,7 @@ class ActionConfig(SignalConfig):
         le=10_000,
         description="A longer clip is read in windows of so many frames, and their answers averaged.",
     )
-    overlap: float = Field(0.5, ge=0.0, le=0.95, description="Share of a window that the next one reads again.")
+    overlap: float = Field(0.5, ge=0.0, le=0.9, description="Share of a window that the next one reads again.")
 
 
 class State(LabelState):

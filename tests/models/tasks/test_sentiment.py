@@ -181,3 +181,16 @@ def test_the_tally_counts_characters() -> None:
         tally.add(Row(text="abcd" * line, label=label), line=line, part=None)
     assert tally.stats() == {"labels": {"a": 2, "b": 2}, "mean_characters": 10.0, "longest_characters": 16}
     assert tally.faults() == tally.warnings() == []
+
+
+def test_artifacts_of_the_first_version_stay_readable() -> None:
+    written = '{"labels":["n","p"],"counts":[1,2],"vocabulary":["film"],"vector_width":null,"temperature":1.5}'
+    state = State.model_validate_json(written)
+    assert (state.temperature, len(state.index)) == (1.5, 1 + SPECIAL)
+    net = NETWORK.build(state, SentimentConfig(hidden=4, embedding=3))
+    cell = [
+        f"encoder.layers.0.{kind}_l0{way}"
+        for way in ("", "_reverse")
+        for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    ]
+    assert list(net.state_dict()) == ["words.weight", "subwords.weight", *cell, "output.weight", "output.bias"]
