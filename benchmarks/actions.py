@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from classify import kept_back, trained
+from classify import PLAIN, kept_back, trained
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -26,7 +26,6 @@ from ts_files import Labelled, nearest, read
 
 from models import catalog
 
-PLAIN = {"motion": "none", "convolutions": 0, "pooling": "last", "jitter": 0, "scaling": 0, "warping": 0, "cropping": 0}
 VIDEOS = {"train": ["a1", "a2", "b1", "c1"], "validation": ["a3"], "test": ["b3", "c3"]}
 SPINE = 3
 
@@ -48,7 +47,7 @@ def gestures(data: Path, seeds: list[int], config: dict) -> None:
 
 
 def compare(parts, seeds: list[int], config: dict) -> None:
-    trained("actions", "plain LSTM, last state", parts, seeds, {**PLAIN, **config})
+    trained("actions", "plain BiLSTM, last state", parts, seeds, {**PLAIN, **config})
     trained("actions", "the defaults", parts, seeds, config)
 
 

@@ -10,6 +10,9 @@ from typing import Any
 from models import catalog
 from models.trainer import train
 
+PLAIN = {"motion": "none", "convolutions": 0, "pooling": "last", "jitter": 0, "scaling": 0, "warping": 0, "cropping": 0}
+"""A recurrent network without what the defaults add to it."""
+
 
 def kept_back(rows: list[Any], *, seed: int, share: float = 0.2) -> dict[str, list[Any]]:
     """Training and validation parts: of each label the same share is kept back, chosen by the seed."""

@@ -3,7 +3,7 @@
     python benchmarks/sequences.py DATA [--seeds 0 1 2] [--config '{"hidden": 32}']
 
 DATA holds `sequences/JapaneseVowels_TRAIN.ts` and `_TEST.ts`. Of the training rows a fifth of each label, chosen by
-the seed, picks the epoch. The plain network reads the last state of an LSTM, learns the rows as they are, and is else
+the seed, picks the epoch. The plain network reads the last state of a BiLSTM, learns the rows as they are, and is else
 the same; the nearest neighbour knows no epochs.
 """
 
@@ -14,12 +14,10 @@ import json
 from pathlib import Path
 
 import torch
-from classify import kept_back, trained
+from classify import PLAIN, kept_back, trained
 from ts_files import nearest, read
 
 from models import catalog
-
-PLAIN = {"convolutions": 0, "pooling": "last", "jitter": 0, "scaling": 0, "warping": 0, "cropping": 0}
 
 
 def main() -> None:
@@ -37,7 +35,7 @@ def main() -> None:
         return {**kept_back(rows, seed=seed), "test": held}
 
     print(f"nearest neighbour: {nearest(train, test):.1%}")
-    trained("sequences", "plain LSTM, last state", parts, asked.seeds, {**PLAIN, **asked.config})
+    trained("sequences", "plain BiLSTM, last state", parts, asked.seeds, {**PLAIN, **asked.config})
     trained("sequences", "the defaults", parts, asked.seeds, asked.config)
 
 

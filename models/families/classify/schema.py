@@ -118,7 +118,6 @@ class SignalConfig(Config):
         description="Whether the change of each number since the step before is read: not, beside the numbers, or "
         "in their place, so that it does not matter around what they move.",
     )
-
     convolutions: int = Field(
         2, ge=0, le=6, description="Convolutional layers before the recurrent ones; they see short patterns."
     )
