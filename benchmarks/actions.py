@@ -4,8 +4,10 @@
 
 DATA holds `actions/`. BasicMotions: 40 clips to learn from, 40 to answer; a quarter of each label, chosen by the seed,
 picks the epoch. Gestures: a clip is the frames between two changes of phase; videos a1 a2 b1 c1 teach, a3 picks the
-epoch, b3 c3 are the test. All read positions relative to the spine, for the person's place in the room says nothing;
-the linear opponent reads the mean and the deviation of each feature over the clip. Needs `pip install .[benchmark]`.
+epoch, b3 c3 are the test. All read the same positions: relative to the spine, for the place in the room says nothing,
+and across and up in units of the distance from spine to head, for persons differ in size (and the file of b3, as its
+frames show, in the unit of these two axes). The linear opponent reads the mean and the deviation of each feature over
+the clip. Needs `pip install .[benchmark]`.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from ts_files import Labelled, nearest, read
 from models import catalog
 
 VIDEOS = {"train": ["a1", "a2", "b1", "c1"], "validation": ["a3"], "test": ["b3", "c3"]}
-SPINE = 3
+HEAD, SPINE = 2, 3
 
 
 def motions(data: Path, seeds: list[int], config: dict) -> None:
@@ -56,14 +58,16 @@ def rows_of(clips: Labelled) -> list:
 
 
 def video(data: Path, name: str) -> Labelled:
-    """The clips of one video: frames of one phase in a row, (T, 15), relative to the spine."""
+    """The clips of one video: frames of one phase in a row, (T, 15)."""
     with (data / f"actions/{name}_raw.csv").open(encoding="utf-8") as file:
         records = list(csv.DictReader(file))
     clips = []
     for phase, frames in groupby(records, key=lambda record: record["phase"]):
         joints = np.array([list(frame.values())[:18] for frame in frames], dtype=np.float64).reshape(-1, 6, 3)
-        relative = np.delete(joints - joints[:, SPINE : SPINE + 1], SPINE, axis=1)
-        clips.append((relative.reshape(len(joints), -1), "Preparation" if phase == "Preparação" else phase))
+        relative = joints - joints[:, SPINE : SPINE + 1]
+        relative[:, :, :2] /= np.linalg.norm(relative[:, HEAD, :2], axis=1).mean()
+        values = np.delete(relative, SPINE, axis=1).reshape(len(joints), -1)
+        clips.append((values, "Preparation" if phase == "Preparação" else phase))  # one frame is labelled in Portuguese
     return clips
 
 

@@ -22,8 +22,9 @@ def cells(lines: Iterator[Line], field: str, *, words: bool = False) -> Iterator
         yield number, ({**record, field: _listed(cell, words=words)} if isinstance(cell, str) else record)
 
 
-def steps(lines: Iterator[Line], field: str) -> Iterator[Line]:
-    """Records of one step each become records of all steps of an `id`, in the order of the file.
+def steps(lines: Iterator[Line], field: str, *, column: str | None = None) -> Iterator[Line]:
+    """Records of one step each become records of all steps of an `id`, in the order of the file: of what stands in
+    one column, or of a list of all features.
 
     Raises `Fault` where a line has no id, where those of an id do not stand together or do not have one label.
     """
@@ -36,12 +37,12 @@ def steps(lines: Iterator[Line], field: str) -> Iterator[Line]:
         if name in seen:
             raise Fault(f"line {number}: id '{name[:80]}' stood above already; the lines of an id must stand together")
         seen.add(name)
-        for column in ("label", "split"):
-            found = {str(record.get(column)) for _, record in held}
+        for one in ("label", "split"):
+            found = {str(record.get(one)) for _, record in held}
             if len(found) > 1:
-                raise Fault(f"the id '{name[:80]}' has several {column}s: {', '.join(sorted(found)[:3])}")
-        kept = {column: first[column] for column in ("label", "split") if first.get(column) is not None}
-        yield number, {**kept, field: [_step(record) for _, record in held]}
+                raise Fault(f"the id '{name[:80]}' has several {one}s: {', '.join(sorted(found)[:3])}")
+        kept = {one: first[one] for one in ("label", "split") if first.get(one) is not None}
+        yield number, {**kept, field: [_step(record) if column is None else record[column] for _, record in held]}
 
 
 def _step(record: Mapping[str, Any]) -> list[Any]:

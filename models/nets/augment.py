@@ -9,14 +9,21 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Augment(nn.Module):
-    """Jitter, scaling, time warping and cropping, each by its share; the identity when not learning."""
+    """Jitter, scaling, shifting, time warping and cropping, each by its share; the identity when not learning.
 
-    def __init__(self, *, jitter: float, scaling: float, warping: float, cropping: float) -> None:
+    Only the first `places` features are shifted: a shift does not change how a thing moves.
+    """
+
+    def __init__(
+        self, *, jitter: float, scaling: float, shifting: float, warping: float, cropping: float, places: int
+    ) -> None:
         super().__init__()
-        self.jitter, self.scaling, self.warping, self.cropping = jitter, scaling, warping, cropping
+        self.jitter, self.scaling, self.shifting, self.places = jitter, scaling, shifting, places
+        self.warping, self.cropping = warping, cropping
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, T, F), lengths (B,) from 1 to T -> the same, shorter where cropped."""
@@ -26,6 +33,9 @@ class Augment(nn.Module):
             x, lengths = self._resampled(x, lengths)
         if self.scaling:
             x = x * (1 + self.scaling * torch.randn(x.shape[0], 1, x.shape[2], device=x.device, dtype=x.dtype))
+        if self.shifting and self.places:
+            shift = self.shifting * torch.randn(x.shape[0], 1, self.places, device=x.device, dtype=x.dtype)
+            x = x + functional.pad(shift, (0, x.shape[2] - self.places))
         if self.jitter:
             x = x + self.jitter * torch.randn_like(x)
         return x, lengths

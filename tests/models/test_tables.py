@@ -40,7 +40,7 @@ def test_values_stand_in_a_cell(cell: str, values: list[Any], tmp_path: Path) ->
 def test_tokens_stand_in_a_cell_or_a_line_each(tmp_path: Path) -> None:
     (row,) = rows("sequences", "tokens,label,split\ngo on; 7 times,a,test\n", tmp_path)
     assert (row.words, row.label, row.split) == (["go", "on;", "7", "times"], "a", "test")
-    first, second = rows("sequences", "id,token,label\n1,go,a\n1,on,a\n2,stop,b\n", tmp_path)
+    first, second = rows("sequences", "id,note,token,label\n1,x,go,a\n1,y,on,a\n2,,stop,b\n", tmp_path)
     assert (first.words, first.label, second.words, second.label) == (["go", "on"], "a", ["stop"], "b")
 
 

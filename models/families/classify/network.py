@@ -55,11 +55,17 @@ class LabelNetwork(Network[LabelStateT, ConfigT]):
 class SignalReader(nn.Module):
     """Logits of feature vectors over time: convolutions, a recurrent encoder, pooling, labels."""
 
-    def __init__(self, features: int, labels: int, config: SignalConfig) -> None:
+    def __init__(self, features: int, labels: int, config: SignalConfig, *, places: int = 0) -> None:
+        """`places`: how many features, from the first, say where something is and not how it changes."""
         super().__init__()
         self.features = features
         self.augment = Augment(
-            jitter=config.jitter, scaling=config.scaling, warping=config.warping, cropping=config.cropping
+            jitter=config.jitter,
+            scaling=config.scaling,
+            shifting=config.shifting,
+            warping=config.warping,
+            cropping=config.cropping,
+            places=places,
         )
         self.front = Front(
             features,

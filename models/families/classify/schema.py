@@ -134,6 +134,9 @@ class SignalConfig(Config):
     scaling: float = Field(
         0.1, ge=0.0, le=1.0, description="Spread of a factor that stretches each feature of a row while learning."
     )
+    shifting: float = Field(
+        0.0, ge=0.0, le=5.0, description="Spread of a constant added to each feature of a row while learning."
+    )
     warping: float = Field(
         0.2, ge=0.0, lt=1.0, description="How much the speed of a row varies while learning; 0.2: by a fifth."
     )

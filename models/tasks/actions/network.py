@@ -12,7 +12,8 @@ class ActionNetwork(LabelNetwork[State, ActionConfig]):
     """Windows of frames to labels."""
 
     def build(self, state: State, config: ActionConfig) -> nn.Module:
-        return SignalReader(len(state.scale.mean), len(state.labels), config)
+        places = 0 if config.motion == "alone" else state.width
+        return SignalReader(len(state.scale.mean), len(state.labels), config, places=places)
 
     def inputs(self, net: nn.Module) -> dict[str, tuple[str | int, ...]]:
         return {"frames": ("B", "T", net.features), "lengths": ("B",)}

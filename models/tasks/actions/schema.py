@@ -33,6 +33,9 @@ class Row(ActionItem):
 class ActionConfig(SignalConfig):
     """Options of one training run of an action model."""
 
+    shifting: float = Field(
+        0.5, ge=0.0, le=5.0, description="Spread of a constant added to each feature of a clip while learning."
+    )
     window: int = Field(
         128,
         ge=1,

@@ -38,7 +38,8 @@ class SequenceNetwork(LabelNetwork[State, SequenceConfig]):
     def build(self, state: State, config: SequenceConfig) -> nn.Module:
         if state.scale is None:
             return TokenReader(len(state.vocabulary) + SPECIAL, len(state.labels), config)
-        return SignalReader(len(state.scale.mean), len(state.labels), config)
+        places = 0 if config.motion == "alone" else state.width
+        return SignalReader(len(state.scale.mean), len(state.labels), config, places=places)
 
     def names(self, state: State) -> Mapping[str, tuple[Sequence[Hashable], ...]]:
         tokens = {} if state.scale else {"embedding.weight": ((*range(SPECIAL), *(state.vocabulary or ())),)}

@@ -114,10 +114,7 @@ def table(lines: Iterator[Line]) -> Iterator[Line]:
     if columns & {"values", "tokens"}:
         return cells(cells(lines, "values"), "tokens", words=True)
     if "token" in columns:
-        return (
-            (number, {**row, "tokens": [token for token, *_ in row["tokens"]]})
-            for number, row in steps(lines, "tokens")
-        )
+        return steps(lines, "tokens", column="token")
     return steps(lines, "values")
 
 

@@ -12,7 +12,12 @@ from models.nets.front import Front
 from models.nets.pooling import Pooling
 
 LENGTHS = torch.tensor([7, 1, 4])
-STILL = {"jitter": 0.0, "scaling": 0.0, "warping": 0.0, "cropping": 0.0}
+STILL = {"jitter": 0.0, "scaling": 0.0, "shifting": 0.0, "warping": 0.0, "cropping": 0.0}
+
+
+def augment(**options: float) -> Augment:
+    """Learning, with nothing but these options."""
+    return Augment(**{**STILL, **options}, places=5).train()
 
 
 def padded(width: int, *, filled: float, seed: int = 0) -> torch.Tensor:
@@ -66,8 +71,8 @@ def test_mean_and_greatest_are_what_they_say() -> None:
 
 def test_signals_are_left_alone_when_not_learning_or_nothing_is_asked() -> None:
     x = padded(5, filled=0.0)
-    for augment in (Augment(jitter=1, scaling=1, warping=0.9, cropping=0.9).eval(), Augment(**STILL).train()):
-        found, lengths = augment(x, LENGTHS)
+    for one in (Augment(jitter=1, scaling=1, shifting=1, warping=0.9, cropping=0.9, places=5).eval(), augment()):
+        found, lengths = one(x, LENGTHS)
         assert found.equal(x)
         assert lengths.equal(LENGTHS)
 
@@ -76,7 +81,7 @@ def test_signals_are_left_alone_when_not_learning_or_nothing_is_asked() -> None:
 def test_each_kind_of_noise_changes_a_signal(name: str) -> None:
     torch.manual_seed(0)
     x = padded(5, filled=0.0)
-    found, lengths = Augment(**{**STILL, name: 0.5}).train()(x, LENGTHS)
+    found, lengths = augment(**{name: 0.5})(x, LENGTHS)
     assert found.shape[0] == 3
     assert found.isfinite().all()
     assert ((lengths >= 1) & (lengths <= LENGTHS)).all()
@@ -88,7 +93,7 @@ def test_a_warped_signal_has_its_own_values_in_its_own_order() -> None:
     torch.manual_seed(0)
     x = torch.arange(20.0)[None, :, None].expand(4, -1, 1)
     lengths = torch.full((4,), 20)
-    found, kept = Augment(**{**STILL, "warping": 0.6}).train()(x, lengths)
+    found, kept = augment(warping=0.6)(x, lengths)
     assert kept.equal(lengths)
     assert (found.diff(dim=1) >= 0).all()
     torch.testing.assert_close(found[:, [0, -1], 0], torch.tensor([[0.0, 19.0]]).expand(4, -1), rtol=0, atol=1e-4)
@@ -98,11 +103,20 @@ def test_a_warped_signal_has_its_own_values_in_its_own_order() -> None:
 def test_a_cropped_signal_is_a_piece_of_it() -> None:
     torch.manual_seed(1)
     x = torch.arange(20.0)[None, :, None].expand(4, -1, 1)
-    found, kept = Augment(**{**STILL, "cropping": 0.8}).train()(x, torch.full((4,), 20))
+    found, kept = augment(cropping=0.8)(x, torch.full((4,), 20))
     assert kept.unique().numel() == 1
     assert found.shape[1] == kept[0] < 20
     torch.testing.assert_close(found.diff(dim=1), torch.ones(4, int(kept[0]) - 1, 1), rtol=0, atol=1e-4)
     assert ((found >= 0) & (found <= 19)).all()
+
+
+def test_only_places_are_shifted_and_each_row_by_its_own() -> None:
+    torch.manual_seed(0)
+    x = torch.zeros(3, 4, 5)
+    found, _ = Augment(**{**STILL, "shifting": 1.0}, places=2).train()(x, torch.tensor([4, 4, 4]))
+    assert found[:, :, 2:].equal(x[:, :, 2:])
+    assert found[:, :, :2].equal(found[:, :1, :2].expand(3, 4, 2))
+    assert found[:, 0, :2].unique().numel() == 6
 
 
 @pytest.mark.parametrize(
@@ -116,7 +130,7 @@ def test_a_cropped_signal_is_a_piece_of_it() -> None:
         {"cell": "gru"},
         {"hidden": 5},
         {"layers": [4, 3]},
-        {"bidirectional": True},
+        {"bidirectional": False},
     ],
 )
 def test_each_option_makes_another_network(changed: dict) -> None:
@@ -131,7 +145,7 @@ def test_each_option_of_learning_makes_another_pass(name: str) -> None:
     said = []
     for config in ({**STILL, "dropout": 0.0}, {**STILL, "dropout": 0.0, name: 0.5}):
         torch.manual_seed(0)
-        net = SignalReader(5, 2, SignalConfig(hidden=4, channels=4, **config)).train()
+        net = SignalReader(5, 2, SignalConfig(hidden=4, channels=4, **config), places=5).train()
         said.append(net(padded(5, filled=0.0), LENGTHS))
     assert not torch.allclose(said[0], said[1])
 
