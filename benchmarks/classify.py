@@ -10,7 +10,8 @@ from typing import Any
 from models import catalog
 from models.trainer import train
 
-PLAIN = {"motion": "none", "convolutions": 0, "pooling": "last", "jitter": 0, "scaling": 0, "warping": 0, "cropping": 0}
+NOISE = ("jitter", "scaling", "shifting", "warping", "cropping")
+PLAIN = {"motion": "none", "convolutions": 0, "pooling": "last", **dict.fromkeys(NOISE, 0)}
 """A recurrent network without what the defaults add to it."""
 
 
