@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Self
@@ -10,7 +11,8 @@ from typing import Annotated, Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from models.families.tag.schema import TagState
-from models.task import Card, Config, Part, Schema, Tally
+from models.tables import cells
+from models.task import Card, Config, Line, Part, Schema, Tally
 from models.tasks.ner.tags import TAG, Span, bio, fits, scheme, spans
 from models.tasks.ner.tokens import places
 from models.vocab import Vocabulary
@@ -69,7 +71,8 @@ class Row(NerItem):
             if self.tags is None or self.entities is not None:
                 raise ValueError("tokens come with `tags`, one for each; a text comes with `entities`")
             if len(self.tokens) != len(self.tags):
-                raise ValueError(f"{len(self.tokens)} tokens but {len(self.tags)} tags")
+                tokens, tags = len(self.tokens), len(self.tags)
+                raise ValueError(f"{tokens} token{'' if tokens == 1 else 's'} but {tags} tag{'' if tags == 1 else 's'}")
             return self
         if self.entities is None or self.tags is not None:
             raise ValueError("a text comes with `entities`; tokens come with `tags`, one for each")
@@ -202,6 +205,8 @@ class State(TagState):
     rows_of_words: list[int]
     """The row of the table of vectors that each word has; words of given vectors may share one."""
     characters: list[str]
+    eagerness: float = 0.0
+    """What `O` is worth less at each token, so that as many entities are found as serve F1 best."""
     vector_width: int | None = None
 
     @cached_property
@@ -304,6 +309,11 @@ class NerTally(Tally):
         return found + [f"'{label}' stands in no training row and cannot be learnt" for label in untaught]
 
 
+def table(lines: Iterator[Line]) -> Iterator[Line]:
+    """A table as rows: `tokens` and `tags` parted by blanks, or a `text` with `entities` in JSON."""
+    return cells(cells(cells(lines, "tokens", words=True), "tags", words=True), "entities")
+
+
 CARD = Card(
     name="ner",
     title="Named entities in a text",
@@ -313,6 +323,7 @@ CARD = Card(
     state=State,
     tally=NerTally,
     config=NerConfig,
+    table=table,
     examples=(
         "Emma works for Google in London.",
         {"text": "She met Ana in Lima 🇵🇪"},

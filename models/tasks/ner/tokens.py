@@ -34,7 +34,7 @@ def _token() -> re.Pattern[str]:
     return re.compile(
         f"""
         (?:https?://|www\\.)[^\\s<>"{UNSEEN}]*[^\\s<>"{UNSEEN}.,;:!?)\\]}}'’…]     # an address
-      | [\\w.+-]+@\\w[\\w-]*(?:\\.\\w[\\w-]*)+                                    # a mail address
+      | [\\w.+-]{{1,64}}@\\w[\\w-]*(?:\\.\\w[\\w-]*)+                               # a mail address
       | [@#](?:{letter}|_)+                                                       # a mention, a hashtag
       | (?:[^\\W\\d_{IDEOGRAPHS}]\\.){{2,}}                                       # an abbreviation: U.S.
       | \\d+(?:[.,:]\\d+)+                                                        # a number: 1,000.5 and 10:30

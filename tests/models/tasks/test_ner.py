@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,18 @@ def test_tokens_are_in_order_and_leave_out_only_what_cannot_be_seen(text: str) -
         assert all(not c.isprintable() or c.isspace() for c in text[end:start])
         assert not any(c.isspace() for c in text[start:after])
         end = after
+
+
+@pytest.mark.parametrize(
+    "piece", ["a", "aa.", "a@", "@", "http://.", "n'", "a-", "-", "www.", "\u0301", "1,", "A.", "👩\u200d", "aA"]
+)
+def test_no_text_is_long_in_cutting(piece: str) -> None:
+    text = piece * (100_000 // len(piece))
+    began = time.process_time()
+    found = cut(text)
+    for token in found:
+        shape_of(token[:WIDTH])
+    assert time.process_time() - began < 3
 
 
 # tags
@@ -312,6 +325,11 @@ def test_tokens_are_answered_by_their_own_places(predictor: Predictor) -> None:
     assert found == [("person", 0, 2, "Nora Berg"), ("place", 4, 6, "San Marino")]
 
 
+def always_an_entity(predictor: Predictor, name: str, inputs: Any) -> dict[str, np.ndarray]:
+    answer = predictor.run(name, inputs)
+    return {**answer, "scores": answer["scores"] + np.array([-100.0] + [0.0] * (len(predictor.state.labels) - 1))}
+
+
 def test_any_text_answers_alone_and_in_company_the_same(predictor: Predictor) -> None:
     together = ask(predictor, ODD)
     for text, one in zip(ODD, together, strict=True):
@@ -319,6 +337,10 @@ def test_any_text_answers_alone_and_in_company_the_same(predictor: Predictor) ->
         assert alone.tags == one.tags
         assert len(one.tokens) == len(one.tags)
         assert [e.score for e in alone.entities] == pytest.approx([e.score for e in one.entities], abs=1e-5)
+    empty = Predictor(
+        CODEC, predictor.state, predictor.config, lambda name, inputs: always_an_entity(predictor, name, inputs)
+    )
+    assert ask(empty, ODD[:2]) == [NerOutput(entities=[], tokens=[], tags=[])] * 2
     assert together[0] == NerOutput(entities=[], tokens=[], tags=[])
 
 
@@ -356,6 +378,33 @@ def test_a_score_is_the_probability_of_just_this_stretch() -> None:
     (output,) = CODEC.predict(said([p_begin, np.log([0.5, 0.2, 0.3])]), batch, ALL, state)
     assert [(e.start, e.end) for e in output.entities] == [(0, 1)]
     assert output.entities[0].score == pytest.approx(0.6 * 0.7)  # and the next token does not go on with it
+
+
+def test_as_many_entities_are_told_as_serve_the_validation_part_best() -> None:
+    state = State(labels=["O", "B-x", "I-x"], counts=[1, 1, 1], rows=1, words=[], rows_of_words=[], characters=[])
+    wary = said([np.log([0.6, 0.4, 1e-9]).tolist()])
+    batch = CODEC.collate([CODEC.example("a", ALL, state, NerConfig())])
+    assert CODEC.calibrate(wary, [batch] * 99, state, [[["B-x"]]] * 99) == state
+    eager = CODEC.calibrate(wary, [batch] * 150, state, [[["B-x"]]] * 120 + [[["O"]]] * 30)
+    assert eager.eagerness == 0.5
+    (output,) = CODEC.predict(wary, batch, ALL, eager)
+    assert output.tags == ["B-x"]
+    assert output.entities[0].score == pytest.approx(0.4)
+    assert CODEC.calibrate(wary, [batch] * 600, state, [[["B-x"]]] * 100 + [[["O"]]] * 500).eagerness == 0.5
+    sure = said([np.log([0.3, 0.7, 1e-9]).tolist()])
+    assert CODEC.calibrate(sure, [batch] * 100, state, [[["B-x"]]] * 100).eagerness == 0
+
+
+def test_a_table_has_tokens_and_tags_in_cells_or_entities_in_json() -> None:
+    lines = [
+        (2, {"tokens": "in Rome", "tags": "O B-p", "text": None, "entities": None}),
+        (3, {"tokens": None, "tags": None, "text": "in Rome", "entities": '[{"start": 3, "end": 7, "label": "p"}]'}),
+    ]
+    rows = [CARD.row.model_validate(record) for _, record in CARD.table(iter(lines))]
+    assert [row.bio for row in rows] == [["O", "B-p"]] * 2
+    ((_, record),) = CARD.table(iter([(2, {"text": "Rome", "entities": "[{"})]))
+    with pytest.raises(ValidationError, match="valid list"):
+        CARD.row.model_validate(record)
 
 
 def test_bio_is_the_grammar() -> None:
