@@ -1,8 +1,9 @@
 """Sends hostile requests to a service of its own on loopback; counts answers of 500 and above, hangs and tracebacks.
 
-    python benchmarks/hostile.py [requests]      default 10,000: mutated bodies, wrong types, broken framing
+    python benchmarks/hostile.py [requests]      default 10,000
 
-`schemathesis run <url>/openapi.json` sends what it makes of the OpenAPI document; this one makes its own.
+Half of them are made here: mutated bodies, wrong types, broken framing. The others schemathesis makes of the
+OpenAPI document, with names that exist put in (`tests/conforming.py`); their answers must fit the document.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import httpx
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from tests.conforming import Found, conforming
 from tests.service import ROOT, Service, running
 
 HANG = 10.0
@@ -60,7 +62,7 @@ SEEDS: dict[str, Any] = {
         "inputs": [{"values": [1, 2, None], "freq": "M"}],
         "params": {"horizon": 2, "quantiles": [0.5]},
     },
-    "/v1/jobs": {"kind": "train", "task": "sentiment", "dataset": "opinions", "model": "x", "config": {"epochs": 1}},
+    "/v1/jobs": {"kind": "train", "task": "sentiment", "dataset": "for-reviews", "model": "x", "config": {"epochs": 1}},
 }
 
 
@@ -176,30 +178,52 @@ def attack(service: Service, count: int, counts: collections.Counter[str]) -> No
                 print("leak:", asked["method"], asked["url"], text[:200])
 
 
+def trained(service: Service) -> None:
+    """Models for both halves: two versions of `reviews`, and `sales`."""
+    for task, name, times in (("sentiment", "reviews", 2), ("forecasting", "sales", 1)):
+        sample = (ROOT / f"models/tasks/{task}/sample.jsonl").read_bytes()
+        query, headers = {"task": task, "name": f"for-{name}"}, {"Content-Type": "application/x-ndjson"}
+        service.http.post("/v1/datasets", params=query, content=sample, headers=headers).raise_for_status()
+        body = {"kind": "train", "task": task, "dataset": f"for-{name}", "model": name, "config": {"epochs": 1}}
+        for _ in range(times):
+            job = service.http.post("/v1/jobs", json=body).raise_for_status().json()["id"]
+            assert service.ended(job)["state"] == "succeeded"
+
+
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     counts: collections.Counter[str] = collections.Counter()
     settings = {"CELLGATE_WORKERS": "0", "CELLGATE_LOG_LEVEL": "error", "CELLGATE_MAX_JOBS": "100000"}
-    sample = (ROOT / "models/tasks/sentiment/sample.jsonl").read_bytes()
     with tempfile.TemporaryDirectory() as folder:
         with running(Path(folder)) as service:
-            headers = {"Content-Type": "application/x-ndjson"}
-            query = {"task": "sentiment", "name": "opinions"}
-            service.http.post("/v1/datasets", params=query, content=sample, headers=headers).raise_for_status()
-            body = {**SEEDS["/v1/jobs"], "model": "reviews"}
-            service.ended(service.http.post("/v1/jobs", json=body).raise_for_status().json()["id"])
+            trained(service)
         with running(Path(folder), **settings) as service:
             begun = time.perf_counter()
-            attack(service, count, counts)
+            operations = sum(len(each) for each in service.http.get("/openapi.json").json()["paths"].values())
+            found = conforming(service.url, each=max(2, count // 2 // operations))
+            attack(service, max(0, count - found.requests), counts)
             frames(service.url, counts)
             seconds = time.perf_counter() - begun
             alive = service.http.get("/health/live").status_code == 200
             print("".join(service.lines[3:])[:4000])
-    print("| answer | requests |\n|---|---|")
+    print(f"{count} requests in {seconds:.0f} s, alive after: {alive}\n")
+    _tell(counts, found)
+
+
+def _tell(counts: collections.Counter[str], found: Found) -> None:
+    print("| made here: answer | requests |\n|---|---|")
     for name, number in sorted(counts.items()):
         print(f"| {name} | {number} |")
-    print(f"\n{count} requests in {seconds:.0f} s, alive after: {alive}")
-    print(f"5xx other than 503 and 504: {counts['faults']}, hangs: {counts['hang']}, leaks: {counts['leak']}")
+    print(f"5xx other than 503 and 504: {counts['faults']}, hangs: {counts['hang']}, leaks: {counts['leak']}\n")
+    print("| made of the OpenAPI document: answer | requests |\n|---|---|")
+    totals: collections.Counter[int] = collections.Counter()
+    for (_, status), number in found.statuses.items():
+        totals[status] += number
+    for status, number in sorted(totals.items()):
+        print(f"| {status} | {number} |")
+    print(f"faults: {len(found.faults)}; operations without a success: {', '.join(found.shallow()) or 'none'}")
+    for fault in found.faults[:20]:
+        print("-", fault)
 
 
 if __name__ == "__main__":
