@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -34,14 +34,18 @@ class Judge:
         with torch.autocast(self.device.split(":", maxsplit=1)[0], dtype=torch.bfloat16, enabled=self.bf16):
             return self.network.loss(self.net, tensors)
 
-    def evaluate(self, examples: Sequence[Example], state: Schema) -> dict[str, float]:
-        """`loss` and the codec's scores over a part."""
+    def evaluate(
+        self, examples: Sequence[Example], state: Schema, *, before_each: Callable[[], None] | None = None
+    ) -> dict[str, float]:
+        """`loss` and the codec's scores over a part. `before_each` batch may raise, to stop."""
         self.net.eval()
         run = TorchRun(self.net, self.network, self.device)
         outputs: list[Any] = [None] * len(examples)
         params = self.codec.card.scoring or self.codec.card.params()
         total, counted = 0.0, 0
         for chosen, batch in self.batches(examples):
+            if before_each is not None:
+                before_each()
             with torch.inference_mode():
                 loss, n = self.loss(batch)
             total, counted = total + loss.item(), counted + n

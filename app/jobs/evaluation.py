@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,19 @@ from safetensors.torch import load_file
 from app.jobs.executors import Order
 from models import artifact, catalog
 from models.judge import Judge
-from models.monitor import TrainingError
+from models.monitor import Stopped, TrainingError
 from models.task import Part
 
 
-def evaluated(order: Order, rows: Sequence[Any], part: Part) -> dict[str, Any]:
-    """`metrics`, `rows`, `seconds`. Raises `TrainingError` where nothing can be scored, `Fault` on rows that misfit."""
+def evaluated(order: Order, rows: Sequence[Any], part: Part, stop: Callable[[], str | None]) -> dict[str, Any]:
+    """`metrics`, `rows`, `seconds`. Raises `TrainingError` where nothing can be scored, `Fault` on rows that misfit,
+    and `Stopped` between two batches when `stop` gives a reason."""
+
+    def go_on() -> None:
+        reason = stop()
+        if reason is not None:
+            raise Stopped(reason)
+
     began = time.monotonic()
     torch.set_num_threads(order.threads)
     codec, network, device = catalog.codec(order.task), catalog.network(order.task), order.devices[0]
@@ -33,6 +40,8 @@ def evaluated(order: Order, rows: Sequence[Any], part: Part) -> dict[str, Any]:
         raise TrainingError(
             "bad-data", f"the {part} part gives {order.reference} no example", "name another `split`, or add rows"
         )
-    scores = Judge(codec, network, net.to(device), found.config, device).evaluate(examples, found.state)
+    scores = Judge(codec, network, net.to(device), found.config, device).evaluate(
+        examples, found.state, before_each=go_on
+    )
     metrics = {name: value for name, value in scores.items() if math.isfinite(value)}
     return {"metrics": metrics, "rows": len(rows), "seconds": round(time.monotonic() - began, 2)}

@@ -89,7 +89,7 @@ def run(order: Order, send: Callable[[Message], None], stop: Callable[[], str | 
         done = (
             _made(order, send, Reporter(send, stop), rank)
             if order.part is None
-            else evaluated(order, _rows(order)[order.part], order.part)
+            else evaluated(order, _rows(order)[order.part], order.part, stop)
         )
         send(("done", done))
     except Stopped as stopped:

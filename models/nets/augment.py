@@ -19,7 +19,14 @@ class Augment(nn.Module):
     """
 
     def __init__(
-        self, *, jitter: float, scaling: float, shifting: float, warping: float, cropping: float, places: int
+        self,
+        *,
+        jitter: float = 0.0,
+        scaling: float = 0.0,
+        shifting: float = 0.0,
+        warping: float = 0.0,
+        cropping: float = 0.0,
+        places: int = 0,
     ) -> None:
         super().__init__()
         self.jitter, self.scaling, self.shifting, self.places = jitter, scaling, shifting, places

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from models import judge, trainer
-from models.judge import glanced_at
+from models.judge import Judge, glanced_at
 from models.memory import guarded
 from models.monitor import EpochReport, Progress, Stopped, TrainingError
 from models.nets.recurrent import CELLS
@@ -296,3 +296,14 @@ def test_learning_that_a_constant_guess_equals_is_told(monkeypatch: pytest.Monke
     assert [text[:14] for text in said[0]] == ["after epoch 3 ", "after epoch 4 "]
     assert "the best accuracy is 1, no better than 1 for always giving the same answer" in said[0][0]
     assert said[1] == []
+
+
+def test_scoring_stops_between_two_batches_when_it_is_told_to() -> None:
+    trained = run(config={"epochs": 1})
+    scoring = Judge(tiny.TinyCodec(), tiny.TinyNetwork(), trained.net, Config(batch_steps=1), "cpu")
+
+    def stop() -> None:
+        raise Stopped("asked")
+
+    with pytest.raises(Stopped):
+        scoring.evaluate(trained.examples["validation"], trained.state, before_each=stop)

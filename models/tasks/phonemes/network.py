@@ -23,7 +23,7 @@ class Listener(nn.Module):
     def __init__(self, features: int, labels: int, config: PhonemeConfig) -> None:
         super().__init__()
         self.features = features
-        self.noise = Augment(jitter=config.jitter, scaling=0.0, warping=0.0, cropping=0.0)
+        self.noise = Augment(jitter=config.jitter)
         self.mask = Mask(config.masking)
         self.front = Front(
             features,

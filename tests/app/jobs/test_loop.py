@@ -28,6 +28,8 @@ from app.services.registry import Reference, Registry
 from app.services.requests import CompareRequest, EvaluateRequest, TrainRequest
 from app.settings import Settings
 
+pytestmark = pytest.mark.timeout(400)  # several processes, each of which loads torch: slow where cores are busy
+
 SAMPLE = Path(__file__).parents[3] / "models/tasks/sentiment/sample.jsonl"
 LONG = {"epochs": 1000, "patience": 1000, "hidden": 32, "embedding": 8}
 SHORT = {"epochs": 2, "hidden": 8, "embedding": 8}
@@ -66,7 +68,7 @@ def submit(jobs: Jobs, config: dict[str, Any], model: str = "reviews") -> str:
     return jobs.submit(TrainRequest(task="sentiment", dataset="reviews", model=model, config=config)).id
 
 
-def until(jobs: Jobs, job: str, true: Callable[[JobView], object], seconds: float = 60.0) -> JobView:
+def until(jobs: Jobs, job: str, true: Callable[[JobView], object], seconds: float = 120.0) -> JobView:
     end = time.monotonic() + seconds
     while True:
         view = jobs.get(job)
