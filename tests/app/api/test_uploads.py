@@ -32,7 +32,9 @@ def client(tmp_path: Path, database_url: str) -> Iterator[httpx.Client]:
         thread.start()
         while not server.started and thread.is_alive():
             time.sleep(0.01)
-        with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", trust_env=False) as made:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", trust_env=False, timeout=60
+        ) as made:
             yield made
         server.should_exit = True
         thread.join()

@@ -17,6 +17,7 @@ from app.jobs.executors import Message, Order
 from app.jobs.loop import Loop, Parts
 from app.jobs.queue import Queue
 from app.services.datasets import Datasets
+from app.services.housekeeping import HouseKeeping
 from app.services.jobs import Jobs, JobView, TrainRequest
 from app.services.registry import Registry
 from app.services.vectors import VectorFiles
@@ -76,6 +77,7 @@ def parts(settings: Settings, database: Database, tmp_path: Path) -> Parts:
         datasets=datasets,
         vectors=VectorFiles(database, blobs, short),
         registry=Registry(database, blobs, short),
+        house=HouseKeeping(database, blobs, short),
         executor=Refusing(),
         name="one",
         device="cpu",
