@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from models.schemas import TextItem
 from models.subwords import Subwords
@@ -28,7 +29,7 @@ class Row(Schema):
     @classmethod
     def _visible(cls, text: str) -> str:
         if not text.strip():
-            raise ValueError("the text is blank")
+            raise PydanticCustomError("blank", "the text is blank")
         return text
 
 
