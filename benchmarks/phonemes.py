@@ -67,7 +67,7 @@ def rows(data: Path, split: str) -> dict[str, list]:
 
 def linear(parts: dict[str, list], judged: str) -> float:
     """Share of frames that linear discriminant analysis over 9 neighbouring frames gets right."""
-    config = catalog.card("phonemes").config(speed=0.0, normalise="training")
+    config = catalog.card("phonemes").config(features="mel", deltas=0, normalise="training", speed=0.0)
     state = CODEC.learn(parts["train"], config)
 
     def read(name: str) -> tuple[np.ndarray, np.ndarray]:

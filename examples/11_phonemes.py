@@ -29,7 +29,7 @@ def main() -> None:
     choose = np.random.default_rng(0)
     places = choose.normal(size=(len(PHONEMES), COEFFICIENTS))
     rows = [utterance(choose, places) for _ in range(asked.utterances)]
-    config = {"cell": "lstm", "hidden": asked.hidden, "layers": 1, "epochs": asked.epochs}
+    config = {"cell": "lstm", "hidden": asked.hidden, "epochs": asked.epochs}
     with connected() as client:
         result = trained(client, "phonemes", rows, config)
         metrics = result["metrics"]

@@ -20,6 +20,8 @@ RATES = (8_000, 48_000)
 SECONDS = (0.02, 300.0)
 """How long a sound may last."""
 MOST_BYTES = 24 * 1024 * 1024
+LOUDEST = 1000
+"""Of samples that are floats; what is louder is no sound, and its energy no number."""
 CONTAINERS = ("WAV", "WAVEX", "RF64")
 ENCODINGS = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 
@@ -54,8 +56,8 @@ class Sound:
         if not SECONDS[0] <= found.duration <= SECONDS[1]:
             raise ValueError(f"{found.duration:.3f} s of sound; from {SECONDS[0]:g} to {SECONDS[1]:g} s are taken")
         sound = cls(data, found.samplerate, found.duration)
-        if found.subtype in ("FLOAT", "DOUBLE") and not np.isfinite(sound.samples(found.samplerate)).all():
-            raise ValueError("the WAV file holds samples that are no finite number")
+        if found.subtype in ("FLOAT", "DOUBLE") and not (np.abs(sound.samples(found.samplerate)) <= LOUDEST).all():
+            raise ValueError(f"the WAV file holds samples that are no number up to {LOUDEST}, where 1 is full scale")
         return sound
 
     def samples(self, rate: int) -> np.ndarray:

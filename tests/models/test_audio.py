@@ -84,8 +84,10 @@ def test_a_field_takes_base64_and_bytes_and_writes_what_it_took() -> None:
         (file(np.zeros(0)), "0.000 s of sound"),
         (file(np.zeros(100)), "0.006 s of sound; from 0.02 to 300 s"),
         (file(np.zeros(301 * 8_000), 8_000), "301.000 s of sound"),
-        (file(np.array([0.0, np.nan] * 400), subtype="FLOAT"), "no finite number"),
-        (file(np.array([0.0, np.inf] * 400), subtype="DOUBLE"), "no finite number"),
+        (file(np.array([0.0, np.nan] * 400), subtype="FLOAT"), "no number up to 1000"),
+        (file(np.array([0.0, np.inf] * 400), subtype="DOUBLE"), "no number up to 1000"),
+        (file(np.array([0.0, -1e30] * 400), subtype="FLOAT"), "no number up to 1000"),
+        (file(np.array([0.0, 1e300] * 400), subtype="DOUBLE"), "no number up to 1000"),
     ],
 )
 def test_what_is_no_sound_is_refused_in_a_sentence(value: Any, sentence: str) -> None:

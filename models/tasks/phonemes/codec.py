@@ -53,7 +53,7 @@ class Truth:
 
 
 class PhonemeCodec(TagCodec[Row, SpeechItem, PhonemeOutput, State, Params, PhonemeConfig]):
-    """Log-mel frames of audio, or frames as given; the likeliest path of labels, told as phonemes."""
+    """Cepstra of audio, or frames as given; the likeliest path of labels, told as phonemes."""
 
     card = CARD
 

@@ -69,7 +69,11 @@ class SpeechItem(Schema):
 
 
 class Row(SpeechItem):
-    """Frames with a label for each, or audio with its phonemes; what no phoneme covers is silence."""
+    """Frames with a label for each, or audio with its phonemes; what no phoneme covers is silence.
+
+    In a zip, `audio` names a WAV file of the zip. Its table is JSON Lines of such rows, or CSV or TSV with a line
+    for each phoneme: `audio`, `label`, `start`, `end` and if need be `split`.
+    """
 
     labels: Annotated[list[Label], Field(min_length=1, max_length=MOST_FRAMES)] | None = Field(
         default=None, description="Of frames: one label for each."
@@ -108,20 +112,21 @@ class PhonemeConfig(Config):
     """Options of one training run of a phoneme model."""
 
     hidden: Width = Field(128, description="Units of each layer and direction.")
-    layers: Annotated[int, Field(ge=1, le=8)] | Annotated[list[Width], Field(min_length=1, max_length=8)] = Field(
-        2, description="How many layers of `hidden` units, or a list with the units of each layer."
-    )
     bidirectional: bool = Field(True, description="Read each recording in both directions.")
     dropout: float = Field(0.3, ge=0.0, lt=1.0, description="Share of activations dropped while learning.")
-    epochs: int = Field(20, ge=1, le=10_000, description="Passes over the training part at most.")
+    epochs: int = Field(12, ge=1, le=10_000, description="Passes over the training part at most.")
     batch_steps: int = Field(2048, ge=1, le=10_000_000, description="Padded frames in one batch at most.")
     convolutions: int = Field(
         1, ge=0, le=6, description="Convolutional layers before the recurrent ones; they see how features move."
     )
     channels: Width = Field(64, description="Channels of each convolutional layer.")
-    features: Literal["mel", "mfcc"] = Field("mel", description="What is computed from audio: log-mel or cepstra.")
-    bands: int = Field(40, ge=10, le=128, description="Mel bands of audio; of `mfcc`, 13 cepstra are kept.")
-    deltas: int = Field(0, ge=0, le=2, description="Differences over time added to the features, up to this order.")
+    features: Literal["mfcc", "mel"] = Field(
+        "mfcc", description="What is computed from audio: 13 cepstra, which say less of the speaker, or log-mel bands."
+    )
+    bands: int = Field(40, ge=10, le=128, description="Mel bands that audio is cut into.")
+    deltas: int = Field(
+        2, ge=0, le=2, description="Differences over time added to the features of audio, up to this order."
+    )
     normalise: Literal["auto", "training", "item"] = Field(
         "auto",
         description="Subtract the training part's mean of each feature, or each recording's own first: that takes "
