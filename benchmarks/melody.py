@@ -21,7 +21,7 @@ import torch
 
 from models.runtimes.torch_run import TorchRun
 from models.task import Part
-from models.tasks.melody.codec import CODEC, listened, losses
+from models.tasks.melody.codec import CODEC, listened
 from models.tasks.melody.network import NETWORK
 from models.tasks.melody.schema import MelodyConfig, Row
 from models.tasks.melody.voices import voice
@@ -59,7 +59,7 @@ def main() -> None:
 def counted(trained: Trained, part: Part) -> tuple[float, float]:
     """The NLL per step of a part: of all steps, and without the first of each chorale."""
     run, batch = TorchRun(trained.net, NETWORK), CODEC.collate(trained.examples[part])
-    found = losses(run, voice(trained.state), batch, listened(run, batch)[0])
+    found, _, _ = listened(run, voice(trained.state), batch)
     return float(np.concatenate(found).mean()), float(np.concatenate([steps[1:] for steps in found]).mean())
 
 

@@ -28,8 +28,8 @@ from models.tasks.melody.schema import (
 )
 from models.tasks.melody.voices import Voice, voice
 
-STRETCH = 1024
-"""Steps read by one call at most: bounds memory, whatever the length of a melody."""
+STRETCH = 16_384
+"""Steps of all melodies of a batch that are read by one call at most: bounds memory, however long they are."""
 SEEDS = 2**31
 
 
@@ -80,10 +80,8 @@ class MelodyCodec(Codec[Row, Item, Output, State, MelodyParams, MelodyConfig]):
 
     def predict(self, run: Run, batch: Batch, params: MelodyParams, state: State) -> list[Output]:
         music = voice(state)
-        hidden, memory = listened(run, batch)
-        said = losses(run, music, batch, hidden)
+        said, last, memory = listened(run, music, batch)
         sampler = Sampler(batch.contexts, temperature=params.temperature, top_k=params.top_k, top_p=params.top_p)
-        last = np.stack([steps[-1] for steps in hidden])
         played: list[dict[str, np.ndarray]] = []
         for _ in range(params.length):
             if played:
@@ -105,44 +103,33 @@ class MelodyCodec(Codec[Row, Item, Output, State, MelodyParams, MelodyConfig]):
         return {"nll": total / max(1, sum(answers))}
 
 
-def listened(run: Run, batch: Batch) -> tuple[list[np.ndarray], np.ndarray]:
-    """What the encoder makes of each melody: hidden (1 + T_i, H), before its first step and after each; and the state
-    at its end, (B, S).
+def listened(run: Run, music: Voice, batch: Batch) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Read each melody to its end: the NLL of each of its steps, (T_i,), in nats; and what the encoder then says,
+    (B, H), and holds, (B, S), to go on from.
 
     A state knows no padding, so melodies of unequal lengths are read together up to the end of the shortest, then
     the others go on.
     """
-    arrays = {name: array for name, array in batch.arrays.items() if name != "lengths"}
-    sizes = batch.arrays["lengths"] + 1
-    memory = np.array(run("start", {"lengths": sizes})["state"])
-    found: list[list[np.ndarray]] = [[] for _ in sizes]
-    going, at = np.arange(len(sizes)), 0
+    arrays, lengths = {n: array for n, array in batch.arrays.items() if n != "lengths"}, batch.arrays["lengths"]
+    memory = np.array(run("start", {"lengths": lengths})["state"])
+    last: dict[int, np.ndarray] = {}
+    found: list[list[np.ndarray]] = [[] for _ in lengths]
+    going, at = np.arange(len(lengths)), 0
     while len(going):
-        until = min(int(sizes[going].min()), at + STRETCH)
+        until = min(int(lengths[going].min()) + 1, at + max(1, STRETCH // len(going)))
         told = run("step", {**{name: array[going, at:until] for name, array in arrays.items()}, "state": memory[going]})
         memory[going] = told["after"]
-        for index, steps in zip(going.tolist(), told["hidden"], strict=True):
-            found[index].append(steps)
-        at, going = until, going[sizes[going] > until]
-    return [np.concatenate(steps) for steps in found], memory
-
-
-def losses(run: Run, music: Voice, batch: Batch, hidden: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The NLL of each step of each melody, (T_i,), in nats."""
-    found = []
-    for index, before in enumerate(hidden):
-        size = int(batch.arrays["lengths"][index])
-        steps = {name: array[index, 1 : 1 + size] for name, array in batch.arrays.items() if name != "lengths"}
-        parts = [slice(start, start + STRETCH) for start in range(0, size, STRETCH)]
-        found.append(
-            np.concatenate(
-                [
-                    music.losses(run, before[:-1][part], {name: array[part] for name, array in steps.items()})
-                    for part in parts
-                ]
-            )
-        )
-    return found
+        size = min(until, int(lengths[going].max())) - at  # the last step of the longest is followed by none
+        real = np.arange(at, at + size) < lengths[going, None]
+        said = {name: array[going, at + 1 : at + 1 + size][real] for name, array in arrays.items()}
+        losses = music.losses(run, told["hidden"][:, :size][real], said) if size else np.zeros(0)
+        for index, part, steps in zip(
+            going.tolist(), np.split(losses, real.sum(1).cumsum()[:-1]), told["hidden"], strict=True
+        ):
+            found[index].append(part)
+            last[index] = steps[-1]
+        at, going = until, going[lengths[going] >= until]
+    return [np.concatenate(parts) for parts in found], np.stack([last[i] for i in range(len(lengths))]), memory
 
 
 CODEC = MelodyCodec()

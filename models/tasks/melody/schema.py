@@ -249,7 +249,7 @@ CARD = Card(
     params=MelodyParams,
     config=MelodyConfig,
     examples=(
-        {"notes": [{"pitch": "C4"}, {"pitch": "D4"}, {"pitch": "E4", "duration": 2.0}, {"pitch": None}]},
+        {"notes": [{"pitch": "C4"}, {"pitch": "D4"}, {"pitch": "E4", "duration": 2.0}]},
         {"notes": [{"pitch": 67, "duration": 0.5}, {"pitch": 65, "duration": 0.5}, {"pitch": 64}]},
     ),
     metric="nll",

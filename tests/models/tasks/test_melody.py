@@ -14,14 +14,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-import models.tasks.melody
+import models.tasks.melody.codec
 from models.predictor import Predictor
 from models.runtimes.export import export
 from models.runtimes.onnx_run import OnnxRun
 from models.runtimes.run import Run
 from models.runtimes.torch_run import TorchRun
 from models.task import Fault
-from models.tasks.melody.codec import CODEC
+from models.tasks.melody.codec import CODEC, listened
 from models.tasks.melody.network import NETWORK, NextKey, transposed
 from models.tasks.melody.pitches import LOWEST_KEY, number
 from models.tasks.melody.sampling import Sampler, chosen
@@ -217,6 +217,22 @@ def test_the_nll_is_of_the_melody_sent_and_not_of_its_continuation(scales: Predi
     assert hidden_two == pytest.approx(0, abs=0.5)
 
 
+@pytest.mark.parametrize("stretch", [1, 5, 16_384])
+def test_however_a_batch_is_read_each_step_has_its_likelihood(
+    scales: Predictor, monkeypatch: pytest.MonkeyPatch, stretch: int
+) -> None:
+    monkeypatch.setattr(models.tasks.melody.codec, "STRETCH", stretch)
+    items = [Item(notes=notes(*(SCALE * 3)[:size])) for size in (4, 1, 17, 4, 6)]
+    batch = CODEC.collate([scales.prepare(item, MelodyParams()) for item in items])
+    found, last, memory = listened(scales.run, Notes(scales.state), batch)
+    assert [len(losses) for losses in found] == [4, 1, 17, 4, 6]
+    for index, losses in enumerate(found):
+        np.testing.assert_allclose(losses, found[2][: len(losses)], rtol=1e-4, atol=1e-5)
+        alone = listened(scales.run, Notes(scales.state), CODEC.collate([scales.prepare(items[index], MelodyParams())]))
+        np.testing.assert_allclose(last[index], alone[1][0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(memory[index], alone[2][0], rtol=1e-4, atol=1e-5)
+
+
 def test_a_duration_counts_as_the_nearest_that_was_learnt() -> None:
     reading = Notes(State(form="monophonic", pitches=[60], shares=[1], durations=[0.25, 1.0, 4.0]))
     asked = [{"pitch": None, "duration": d} for d in (0.01, 0.25, 0.49, 0.51, 1.9, 2.1, 1000)]
@@ -251,7 +267,9 @@ def test_the_same_seed_plays_the_same_and_another_seed_another_melody(scales: Pr
         assert first.seed == 5
         drawn = ask(predictor, item, item, **hot)
         assert drawn[0].seed != drawn[1].seed
-        assert ask(predictor, item, seed=drawn[0].seed, **hot)[0] == drawn[0]
+        again = ask(predictor, item, seed=drawn[0].seed, **hot)[0]
+        assert (again.notes, again.steps) == (drawn[0].notes, drawn[0].steps)
+        assert again.nll == pytest.approx(drawn[0].nll)
 
 
 def test_company_changes_nothing_and_one_seed_serves_each_item_alone(scales: Predictor, chords: Predictor) -> None:
