@@ -106,8 +106,9 @@ class MelodyConfig(Config):
     bidirectional: Literal[False] = Field(False, description="A melody is continued from what came before: never.")
     dropout: float = Field(0.4, ge=0.0, lt=1.0, description="Share of activations dropped while learning.")
     batch_steps: int = Field(512, ge=1, le=10_000_000, description="Padded notes or steps in one batch at most.")
-    epochs: int = Field(100, ge=1, le=10_000, description="Passes over the training part at most.")
+    epochs: int = Field(40, ge=1, le=10_000, description="Passes over the training part at most.")
     patience: int = Field(10, ge=1, le=10_000, description="Epochs without a better score before stopping.")
+    lr: float = Field(5e-3, gt=0.0, le=1.0, description="Peak learning rate of AdamW.")
     embedding: int = Field(64, ge=1, le=1024, description="Width of a pitch's and of a duration's vector.")
     window: int = Field(
         512, ge=2, le=10_000, description="Notes or steps learnt at a stretch; longer rows are cut, and so scored."
