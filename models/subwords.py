@@ -119,8 +119,10 @@ def normal(text: str) -> str:
 
     The sign that stands for a space cannot stand for itself: it becomes an underscore.
     """
-    spaced = " ".join(unicodedata.normalize("NFC", text).split())
-    return spaced if spaced.isascii() and spaced.isprintable() else _CONTROL.sub("", spaced).replace(SPACE, "_").strip()
+    composed = unicodedata.normalize("NFC", text)
+    if not (composed.isascii() and composed.isprintable()):
+        composed = _CONTROL.sub(lambda found: " " if found[0].isspace() else "", composed).replace(SPACE, "_")
+    return " ".join(composed.split())
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")

@@ -6,7 +6,7 @@ import io
 
 import pytest
 import sentencepiece
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.subwords import END, FIRST, PADDING, SPACE, STRETCH, UNKNOWN, Subwords, learn, normal
@@ -50,6 +50,8 @@ def test_learning_twice_gives_the_same_and_as_many_as_asked() -> None:
 
 @settings(deadline=None, max_examples=200)
 @given(st.text(max_size=60))
+@example("0 \x1b\x850")
+@example("a\tb\x00c\x1cd")
 def test_no_character_is_lost(text: str) -> None:
     pieces = LEARNT.split(text)
     unknown = [surface for identity, surface in pieces if identity == UNKNOWN]
