@@ -31,6 +31,9 @@ CARD, STATE, WEIGHTS = "card.json", "state.json", "weights.safetensors"
 ALLOWED = re.compile(r"card\.json|state\.json|weights\.safetensors|net(\.[a-z_]+)?\.onnx")
 LARGEST = 4 * 1024**3
 """Bytes of all files together at most."""
+SMALL = 64 * 1024**2
+SWOLLEN = 16
+"""An archive may unpack to `SMALL` bytes, or so many times its own size: weights hardly shrink, bombs do."""
 LARGEST_CARD = 16 * 1024**2
 CHUNK = 1024**2
 
@@ -196,7 +199,7 @@ def unpack(archive: Path, folder: Path) -> Artifact:
     """Unzip into an empty folder and verify. Raises `ArtifactError` on anything but an honest artifact."""
     try:
         with zipfile.ZipFile(archive) as opened:
-            _extract(opened, folder)
+            _extract(opened, folder, min(LARGEST, max(SMALL, SWOLLEN * archive.stat().st_size)))
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError, zlib.error) as error:
         if isinstance(error, ArtifactError):
             raise
@@ -204,7 +207,7 @@ def unpack(archive: Path, folder: Path) -> Artifact:
     return read(folder)
 
 
-def _extract(archive: zipfile.ZipFile, folder: Path) -> None:
+def _extract(archive: zipfile.ZipFile, folder: Path, most: int) -> None:
     entries = archive.infolist()
     names = [entry.filename for entry in entries]
     for name in names:
@@ -212,13 +215,13 @@ def _extract(archive: zipfile.ZipFile, folder: Path) -> None:
             raise ArtifactError(f"{name[:100]!r} has no place in an artifact")
     if len(set(names)) != len(names):
         raise ArtifactError("a file stands in the archive twice")
-    if sum(entry.file_size for entry in entries) > LARGEST:
-        raise ArtifactError(f"the files are larger than {LARGEST} bytes together")
-    left = LARGEST
+    if sum(entry.file_size for entry in entries) > most:
+        raise ArtifactError(f"the files are larger than {most} bytes together")
+    left = most
     for entry in entries:
         with archive.open(entry) as source, (folder / entry.filename).open("wb") as sink:
             while chunk := source.read(CHUNK):
                 left -= len(chunk)
                 if left < 0:
-                    raise ArtifactError(f"the files are larger than {LARGEST} bytes together")
+                    raise ArtifactError(f"the files are larger than {most} bytes together")
                 sink.write(chunk)

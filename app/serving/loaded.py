@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import shutil
-import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -25,6 +23,7 @@ from app.blobs import Blobs
 from app.errors import CellgateError, Conflict, Full, NotFound
 from app.services.registry import PRODUCTION, Pointers, Reference, Registry, VersionView
 from app.serving.batcher import Batcher
+from app.serving.unpacked import Unpacked
 from app.settings import Settings
 from models import artifact, devices, predictor
 from models.artifact import ArtifactError
@@ -63,7 +62,7 @@ class Loaded:
 
     def __init__(self, registry: Registry, blobs: Blobs, settings: Settings) -> None:
         self.registry, self.blobs, self.settings = registry, blobs, settings
-        self.cache = settings.home.resolve() / "cache"
+        self.unpacked = Unpacked(settings.home.resolve() / "cache", blobs)
         self._served: OrderedDict[tuple[str, int], Served] = OrderedDict()
         self._loading: dict[tuple[str, int], asyncio.Task[Served]] = {}
         self._failures: dict[tuple[str, int], tuple[str, float]] = {}
@@ -125,7 +124,7 @@ class Loaded:
         """A version and its unpacked files, without loading it. Raises `NotFound`."""
         key = await self._key(Reference.parse(reference))
         version = await self._ask(lambda: self.registry.version(*key))
-        return version, await self._ask(lambda: self._folder(version))
+        return version, await self._ask(lambda: self.unpacked.get(version.digest))
 
     async def unload(self, reference: str) -> None:
         """Take a version out of memory; it is loaded again when it is next asked for."""
@@ -254,6 +253,8 @@ class Loaded:
             _, oldest = self._served.popitem(last=False)
             self._retire(oldest)
         served.used_at = time.monotonic()
+        kept = {each.version.digest for each in self._served.values()}
+        await self._off(lambda: self.unpacked.sweep(kept))
         return served
 
     async def _placed(self, version: VersionView) -> tuple[Predictor, str]:
@@ -278,31 +279,15 @@ class Loaded:
             budget=self.settings.device_budget,
             used=used,
         )
-        folder = self._folder(version)
+        folder = self.unpacked.get(version.digest)
         try:
             found = artifact.read(folder)
         except ArtifactError:  # damaged since it was unpacked
-            shutil.rmtree(folder)
-            found = artifact.read(self._folder(version))
+            self.unpacked.forget(version.digest)
+            found = artifact.read(self.unpacked.get(version.digest))
         made = predictor.load(found, threads=self.settings.threads, device=placed.id)
         made.probe()
         return made, placed.id
-
-    def _folder(self, version: VersionView) -> Path:
-        """The artifact's files, unpacked once."""
-        folder = self.cache / version.digest
-        if folder.is_dir():
-            return folder
-        self.cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.cache) as scratch:
-            archive, made = Path(scratch) / "artifact.zip", Path(scratch) / "files"
-            with self.blobs.open(version.digest) as source, archive.open("wb") as sink:
-                shutil.copyfileobj(source, sink)
-            made.mkdir()
-            artifact.unpack(archive, made)
-            with contextlib.suppress(OSError):  # another process was first
-                made.rename(folder)
-        return folder
 
     def _drop_replaced(self) -> None:
         """Let go of versions that an alias answered from and answers from no more, when nobody uses them."""

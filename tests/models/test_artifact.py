@@ -98,6 +98,15 @@ def test_a_bomb_is_refused_before_and_while_it_grows(
         unpack(bomb, target(tmp_path))
 
 
+def test_a_small_archive_unpacks_to_little(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifact, "SMALL", 1_000_000)
+    swollen = zipped(tmp_path / "swollen.zip", {**contents(folder), "net.onnx": bytes(3_000_000)})
+    made = target(tmp_path)
+    with pytest.raises(ArtifactError, match="larger than 1000000 bytes"):
+        unpack(swollen, made)
+    assert not list(made.iterdir()), "it is refused before anything is written"
+
+
 def test_a_changed_file_is_refused(folder: Path) -> None:
     with (folder / artifact.WEIGHTS).open("ab") as file:
         file.write(b"x")
