@@ -15,7 +15,6 @@ import pytest
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
-import models.tasks
 from models import artifact, catalog, predictor
 from models.batch import Example
 from models.checkpoint import Checkpoint
@@ -25,9 +24,10 @@ from models.runtimes.export import export
 from models.runtimes.onnx_run import OnnxRun
 from models.runtimes.run import Run
 from models.runtimes.torch_run import TorchRun
-from models.task import PARTS, AnyCodec, Card, Params, Part
+from models.task import PARTS, AnyCodec, Card, Params
 from models.trainer import Trained, train
 from models.warm import Warm
+from tests.samples import sample
 
 CLOSE = 1e-5
 SMALL = {"hidden": 16, "epochs": 25, "patience": 25, "lr": 0.01}
@@ -49,20 +49,6 @@ class Learnt:
         found = [example for part in PARTS for example in self.trained.examples[part]]
         found.sort(key=lambda example: example.length)
         return [*found[:3], *found[3 :: max(1, len(found) // 12)], found[-1]]
-
-
-def sample(card: Card) -> dict[Part, list[Any]]:
-    """The rows of a task's sample by part; one without a split lies in all of a task that splits by time."""
-    path = Path(models.tasks.__path__[0]) / card.name / "sample.jsonl"
-    rows = [card.row.model_validate_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    by_time = card.split_by == "time"
-    parts: dict[Part, list[Any]] = {part: [] for part in PARTS}
-    for index, row in enumerate(rows):
-        named = getattr(row, "split", None)
-        default = PARTS if by_time else ("validation",) if index % 5 == 0 else ("train",)
-        for part in (named,) if named else default:
-            parts[part].append(row)
-    return parts
 
 
 def learn(name: str, *, watch: Interrupting | None = None, **config: Any) -> Trained:

@@ -11,7 +11,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import models.tasks.sentiment
 from models.predictor import Predictor
 from models.runtimes.export import export
 from models.runtimes.onnx_run import OnnxRun
@@ -24,6 +23,7 @@ from models.tasks.sentiment.schema import CARD, Row, SentimentConfig, State, Tex
 from models.trainer import Trained, train
 from models.vectors import WordVectors
 from models.vocab import SPECIAL, UNKNOWN
+from tests.samples import sample
 
 FOUR = [
     Row(text="This movie was great!", label="positive"),
@@ -33,15 +33,6 @@ FOUR = [
 ]
 ALL = LabelParams()
 ODD = ["   ", "😀", "日本語のテキスト", "?!", "ज़िंदगी", "a" * 5000, "\u0000\ufffe", "x " * 2000]
-
-
-def sample() -> dict[str, list[Row]]:
-    path = Path(models.tasks.sentiment.__path__[0]) / "sample.jsonl"
-    parts: dict[str, list[Row]] = {"train": [], "validation": [], "test": []}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = Row.model_validate_json(line)
-        parts[row.split or "train"].append(row)
-    return parts
 
 
 def ask(predictor: Predictor, items: list, params: LabelParams = ALL) -> list:
@@ -68,7 +59,7 @@ def test_four_sentences_are_learnt_with_the_defaults_and_new_ones_answered(four:
 
 
 def test_the_rows_the_task_ships_with_are_learnt_and_say_something_of_others() -> None:
-    parts = sample()
+    parts = sample(CARD)
     predictor = served(train(CODEC, NETWORK, parts, SentimentConfig()), SentimentConfig())
     outputs = ask(predictor, [row.text for row in parts["train"]])
     assert sum(o.label == r.label for o, r in zip(outputs, parts["train"], strict=True)) >= 0.9 * len(outputs)
