@@ -173,14 +173,18 @@ def attack(service: Service, count: int, counts: collections.Counter[str]) -> No
                 print(answer.status_code, asked["method"], asked["url"], str(asked.get("content"))[:120], text[:200])
             elif answer.status_code >= 500:
                 counts[f"of these {answer.status_code}"] += 1
-            if "docs" not in asked["url"] and "openapi" not in asked["url"] and any(leak in text for leak in LEAKS):
+            said = f"{asked['url']} {asked['content']!r}"
+            leaks = any(leak in text and leak not in said for leak in LEAKS)
+            if "docs" not in asked["url"] and "openapi" not in asked["url"] and leaks:
                 counts["leak"] += 1
                 print("leak:", asked["method"], asked["url"], text[:200])
 
 
 def trained(service: Service) -> None:
-    """Models for both halves: two versions of `reviews`, and `sales`."""
-    for task, name, times in (("sentiment", "reviews", 2), ("forecasting", "sales", 1)):
+    """A model of every task, and two versions of `reviews`."""
+    names = {"sentiment": "reviews"}
+    for task in [card["name"] for card in service.http.get("/v1/tasks").json()["items"]]:
+        name, times = names.get(task, f"own-{task}"), 1 + (task in names)
         sample = (ROOT / f"models/tasks/{task}/sample.jsonl").read_bytes()
         query, headers = {"task": task, "name": f"for-{name}"}, {"Content-Type": "application/x-ndjson"}
         service.http.post("/v1/datasets", params=query, content=sample, headers=headers).raise_for_status()

@@ -1,4 +1,4 @@
-"""Takes a large JSON Lines file in, and prints how long it took and how much memory it needed.
+"""Posts a large JSON Lines file to a service of its own; prints how long it took and how much memory the API needed.
 
 python benchmarks/upload.py --megabytes 200
 """
@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import argparse
 import random
-import resource
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
-from app.blobs import digest, open_blobs
-from app.db.engine import Database
-from app.db.tables import Table
-from app.services.datasets import Datasets
-from app.settings import Settings
-from models import catalog
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from tests.service import Service, running
 
 WORDS = [
     "the",
@@ -41,34 +40,48 @@ WORDS = [
     "never",
     "always",
 ]
+LOOK_EVERY = 0.02
 
 
 def main() -> None:
-    """Make the file, take it in, print."""
+    """Make the file, post it, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, default=200)
-    parser.add_argument("--home", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        home = given.home or Path(folder)
-        path = home / "large.jsonl"
+        path = Path(folder) / "large.jsonl"
         rows = written(path, given.megabytes)
-        settings = Settings(home=home)
-        database = Database(settings.database)
-        Table.metadata.create_all(database.engine)
-        datasets = Datasets(database, open_blobs(settings.blob_store), settings)
-        catalog.card("sentiment")
-        before, began = peak(), time.perf_counter()
-        size = path.stat().st_size
-        view = datasets.create(
-            path, task="sentiment", name="large", media_type="application/x-ndjson", bytes=size, digest=digest(path)
-        )
+        with running(Path(folder) / "home", CELLGATE_WORKERS="0") as service:
+            post(service, path, rows)
+
+
+def post(service: Service, path: Path, rows: int) -> None:
+    """Post the file while the memory of the API process is looked at."""
+    api, done = psutil.Process(service.process.pid), threading.Event()
+    before = peak = api.memory_info().rss
+
+    def look() -> None:
+        nonlocal peak
+        while not done.wait(LOOK_EVERY):
+            peak = max(peak, api.memory_info().rss)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    began = time.perf_counter()
+    try:
+        with path.open("rb") as file:
+            query, headers = {"task": "sentiment", "name": "large"}, {"Content-Type": "application/x-ndjson"}
+            answer = service.http.post("/v1/datasets", params=query, headers=headers, content=file, timeout=600)
         seconds = time.perf_counter() - began
-        assert view.rows == rows
-        print(
-            f"{size / 1e6:.0f} MB, {rows} rows in {seconds:.1f} s ({size / 1e6 / seconds:.0f} MB/s); "
-            f"peak memory {peak():.0f} MB, grew by {peak() - before:.1f} MB"
-        )
+    finally:
+        done.set()
+        looking.join()
+    assert answer.raise_for_status().json()["rows"] == rows
+    size = path.stat().st_size / 1e6
+    print(
+        f"{size:.0f} MB, {rows} rows over HTTP in {seconds:.1f} s ({size / seconds:.0f} MB/s); "
+        f"API process: peak {peak / 2**20:.0f} MB, before {before / 2**20:.0f} MB"
+    )
 
 
 def written(path: Path, megabytes: int) -> int:
@@ -80,12 +93,6 @@ def written(path: Path, megabytes: int) -> int:
             size += file.write(f'{{"text": "{rows} {text}", "label": "{"good" if rows % 2 else "bad"}"}}\n')
             rows += 1
     return rows
-
-
-def peak() -> float:
-    """The most memory this process has held, in MB."""
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return held / 1e6 if sys.platform == "darwin" else held / 1e3
 
 
 if __name__ == "__main__":
