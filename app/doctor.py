@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -15,9 +17,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.blobs import open_blobs
 from app.db.engine import Database, cause
 from app.db.migrate import is_current
+from app.db.repositories.jobs import JobRepository
+from app.db.repositories.workers import WorkerRepository
 from app.services.keys import Keys, KeysNeeded, refuse_without_keys
 from app.settings import Settings
 from models import catalog, devices
+
+LEAST_DISK = 2 * 2**30
+"""Bytes of free disk below which a training may not find room for its checkpoints."""
+MOST_SKEW = 5.0
+"""Seconds that this machine's clock may differ from the database's."""
+ALIVE = timedelta(seconds=60)
+"""A worker that waits for jobs is seen more often than this."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,7 @@ def examined(settings: Settings) -> Iterator[Finding]:
     yield Finding("cellgate", f"{_version('cellgate')} on Python {sys.version.split()[0]}")
     yield Finding("arithmetic", f"torch {_version('torch')}, onnxruntime {_version('onnxruntime')}")
     yield _home(settings.home)
+    yield _disk(settings.home)
     yield from _database(settings)
     yield _blobs(settings)
     yield _port(settings)
@@ -52,10 +64,22 @@ def _version(package: str) -> str:
 
 
 def _home(home: Path) -> Finding:
-    there = next(each for each in (home.resolve(), *home.resolve().parents) if each.exists())
+    there = _there(home)
     if not there.is_dir() or not os.access(there, os.W_OK):
         return Finding("home", f"{home}: {there} cannot be written to", "set CELLGATE_HOME to a directory of your own")
     return Finding("home", f"{home}" if there == home.resolve() else f"{home}, made at the first start")
+
+
+def _there(path: Path) -> Path:
+    """The path itself, or the nearest of the directories it would lie in."""
+    return next(each for each in (path.resolve(), *path.resolve().parents) if each.exists())
+
+
+def _disk(home: Path) -> Finding:
+    usage = shutil.disk_usage(_there(home))
+    told = f"{usage.free / 2**30:.1f} of {usage.total / 2**30:.1f} GiB free for the home"
+    remedy = "make room, or put CELLGATE_HOME on a larger disk: a job that finds the disk full fails"
+    return Finding("disk", told, remedy if usage.free < LEAST_DISK else "")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
@@ -71,6 +95,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
             yield Finding("database", f"{name}, of another version", "run `cellgate migrate`")
             return
         yield Finding("database", f"{name}, current")
+        yield from _running(database)
         keys = Keys(database, settings)
         yield Finding("keys", f"{sum(key.revoked_at is None for key in keys.list())} valid")
         refuse_without_keys(settings, keys)
@@ -80,6 +105,25 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield Finding("keys", "none", str(error))
     finally:
         database.close()
+
+
+def _running(database: Database) -> Iterator[Finding]:
+    """The clock against the database's, and whether somebody is there for the jobs that wait."""
+    with database.read() as session:
+        now, own = database.now(session), datetime.now(UTC)
+        jobs = JobRepository(session)
+        waiting, held = jobs.waiting(), jobs.leased(now)
+        alive = len(WorkerRepository(session).since(now - ALIVE))
+    skew = (own - now).total_seconds()
+    remedy = "let both machines ask a time server: jobs keep the database's clock, logs this one's"
+    yield Finding("clock", f"{abs(skew):.0f} s off the database's", remedy if abs(skew) > MOST_SKEW else "")
+    told = f"{alive} seen in the last {ALIVE.seconds} s; {_jobs(held)} in their hands, {_jobs(waiting)} queued"
+    remedy = "start `cellgate worker`, or `cellgate serve` with CELLGATE_WORKERS above 0"
+    yield Finding("workers", told, remedy if waiting and not alive and not held else "")
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job" if count == 1 else f"{count} jobs"
 
 
 def _blobs(settings: Settings) -> Finding:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -128,7 +129,8 @@ def main() -> None:
     parser.add_argument("which", choices=["tourism", "ett"], default="tourism", nargs="?")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--config", type=json.loads, default={})
-    parser.add_argument("--classical-python")
+    installed = find_spec("statsforecast") is not None
+    parser.add_argument("--classical-python", default=sys.executable if installed else None)
     asked = parser.parse_args()
     {"tourism": tourism, "ett": ett}[asked.which](asked)
 

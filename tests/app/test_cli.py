@@ -6,6 +6,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from app import cli, client
+from app import cli, client, doctor
 from app.client import Client, Problem
+from app.db.engine import Database
+from app.db.repositories.workers import WorkerRepository
+from app.db.tables import Job
 
 GONE = "postgresql://me:secret@127.0.0.1:1/x"
 
@@ -85,6 +89,37 @@ def test_the_doctor_changes_nothing_and_says_what_stands_in_the_way(tmp_path: Pa
     open_to_all = run(tmp_path, "doctor", CELLGATE_HOST="::")
     assert open_to_all.exit_code == 1
     assert "keys create" in open_to_all.stderr
+
+
+def queued(id: str, now: datetime) -> Job:  # noqa: A002
+    """A job that waits for a worker."""
+    counted = {"progress": {}, "metrics": {}, "attempt": 0, "fence": 0, "priority": 0}
+    return Job(id=id, kind="train", task="sentiment", state="queued", request={}, created_at=now, **counted)
+
+
+def test_the_doctor_sees_jobs_without_a_worker_a_clock_that_is_off_and_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, "migrate")
+    database = Database(f"sqlite:///{tmp_path / 'cellgate.db'}")
+    with database.write() as session:
+        now = database.now(session)
+        session.add(queued("job_1", now))
+    monkeypatch.setattr(doctor, "MOST_SKEW", -1.0)
+    monkeypatch.setattr(doctor, "LEAST_DISK", 2**80)
+    ill = run(tmp_path, "doctor")
+    assert [line.partition(":")[0] for line in ill.stderr.splitlines()] == ["disk", "clock", "workers"]
+    assert "cellgate worker" in ill.stderr
+    with database.write() as session:
+        session.get_one(Job, "job_1").state = "running"
+        session.get_one(Job, "job_1").lease_until = now + timedelta(seconds=30)
+        session.add(queued("job_2", now))
+    assert "workers" not in run(tmp_path, "doctor").stderr, "the only worker is busy"
+    with database.write() as session:
+        session.get_one(Job, "job_1").lease_until = None
+        WorkerRepository(session).seen("w", "cpu", now)
+    assert "workers" not in run(tmp_path, "doctor").stderr, "one worker waits"
+    database.close()
 
 
 def event(number: int, kind: str, **data: Any) -> str:

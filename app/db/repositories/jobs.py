@@ -61,6 +61,11 @@ class JobRepository:
         queued = select(func.count()).select_from(Job).where(Job.state == "queued")
         return self.session.scalar(queued) or 0
 
+    def leased(self, now: datetime) -> int:
+        """Jobs that a worker holds, and has said so lately."""
+        held = select(func.count()).select_from(Job)
+        return self.session.scalar(held.where(Job.state.in_(ACTIVE), Job.lease_until >= now)) or 0
+
     def counts(self) -> dict[str, int]:
         rows = self.session.execute(select(Job.state, func.count()).group_by(Job.state)).all()
         return dict(rows)
