@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from models.nets.cells import Cell, Coupled, Loop, Peephole, Slstm
+from models.task import Config
 
 CELLS: dict[str, Callable[..., nn.RNNBase | Cell]] = {
     "lstm": functools.partial(nn.LSTM, batch_first=True),
@@ -66,6 +67,17 @@ class Encoder(nn.Module):
         for layer in self.layers:
             start_cell(layer, cell)
 
+    @classmethod
+    def of(cls, config: Config, features: int) -> Encoder:
+        """The encoder that the options of a training ask for."""
+        return cls(
+            features,
+            config.widths,
+            cell=config.cell,
+            bidirectional=config.bidirectional,
+            dropout=config.dropout,
+        )
+
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, T, F), lengths (B,) from 1 to T -> every step (B, T, D*H), zero past the end, and the
         last state read in each direction (B, D*H)."""
@@ -109,6 +121,18 @@ class Encoder(nn.Module):
             steps, _ = layer(pack_padded_sequence(inputs, ends, batch_first=True, enforce_sorted=False))
             x, _ = pad_packed_sequence(steps, batch_first=True, total_length=total)
         return x
+
+
+class Start(nn.Module):
+    """The state before the first step."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, lengths: Tensor) -> Tensor:
+        """lengths (B,) -> zeros (B, S)."""
+        return torch.zeros(1, self.size, device=lengths.device).expand(lengths.shape[0], self.size)
 
 
 def start_cell(layer: nn.RNNBase | Cell, cell: str) -> None:

@@ -75,13 +75,7 @@ class SignalReader(nn.Module):
             causal=not config.bidirectional,
             dropout=config.dropout,
         )
-        self.encoder = Encoder(
-            self.front.size,
-            config.widths,
-            cell=config.cell,
-            bidirectional=config.bidirectional,
-            dropout=config.dropout,
-        )
+        self.encoder = Encoder.of(config, self.front.size)
         self.pooling = Pooling(config.pooling, self.encoder.size)
         self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(self.pooling.size, labels)

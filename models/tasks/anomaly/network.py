@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.batch import Batch
-from models.nets.recurrent import Encoder
+from models.nets.recurrent import Encoder, Start
 from models.task import Function, Network
 from models.tasks.anomaly.prepare import FACTS
 from models.tasks.anomaly.schema import AnomalyConfig, State
@@ -46,18 +46,6 @@ class Predictor(nn.Module):
         said = self.head(steps)
         place = torch.arange(said.shape[2], device=said.device) % 3
         return torch.where(place == 0, said, functional.softplus(said))
-
-
-class Start(nn.Module):
-    """The state before the first step."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
-
-    def forward(self, lengths: Tensor) -> Tensor:
-        """lengths (B,) -> zeros (B, S)."""
-        return torch.zeros(1, self.size, device=lengths.device).expand(lengths.shape[0], self.size)
 
 
 class Autoencoder(nn.Module):

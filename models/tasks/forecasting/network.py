@@ -23,13 +23,7 @@ class Forecaster(nn.Module):
     def __init__(self, horizon: int, config: ForecastingConfig) -> None:
         super().__init__()
         self.horizon = horizon
-        self.encoder = Encoder(
-            FEATURES,
-            config.widths,
-            cell=config.cell,
-            bidirectional=config.bidirectional,
-            dropout=config.dropout,
-        )
+        self.encoder = Encoder.of(config, FEATURES)
         self.hidden = nn.Linear(self.encoder.size + FACTS, config.widths[-1])
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(config.widths[-1], horizon * len(LEVELS))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.batch import Batch
-from models.nets.recurrent import Encoder
+from models.nets.recurrent import Encoder, Start
 from models.task import Function, Network, Vectors
 from models.tasks.melody.pitches import HIGHEST, HIGHEST_KEY, LOWEST_KEY
 from models.tasks.melody.schema import MelodyConfig, State
@@ -93,18 +93,6 @@ class Step(nn.Module):
         return self.encoder.advance(self.reader(*steps[:-1]), steps[-1])
 
 
-class Start(nn.Module):
-    """The state before anything was read."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
-
-    def forward(self, lengths: Tensor) -> Tensor:
-        """lengths (B,) -> zeros (B, S)."""
-        return torch.zeros(1, self.size, device=lengths.device).expand(lengths.shape[0], self.size)
-
-
 class Player(nn.Module):
     """Reader, encoder and heads."""
 
@@ -113,7 +101,7 @@ class Player(nn.Module):
         self.transpose = config.transpose
         self.melodic = state.form == "monophonic"
         self.reader = NoteReader(len(state.durations), config.embedding) if self.melodic else ChordReader()
-        self.encoder = Encoder(self.reader.size, config.widths, cell=config.cell, dropout=config.dropout)
+        self.encoder = Encoder.of(config, self.reader.size)
         self.dropout = nn.Dropout(config.dropout)
         size = self.encoder.size
         if self.melodic:

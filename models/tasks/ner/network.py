@@ -17,10 +17,11 @@ from models.families.tag.codec import UNTAUGHT
 from models.families.tag.network import TagNetwork
 from models.nets.crf import Crf, negative_log_likelihood
 from models.nets.recurrent import Encoder
+from models.nets.words import forgotten, give
 from models.task import Vectors
 from models.tasks.ner.codec import KINDS, WIDTH
 from models.tasks.ner.schema import NerConfig, State
-from models.vocab import PADDING, SPECIAL, UNKNOWN
+from models.vocab import PADDING, SPECIAL
 
 CHARACTER = 30
 """Width of a character's vector."""
@@ -59,13 +60,7 @@ class Tagger(nn.Module):
         nn.init.zeros_(self.words.weight.data[PADDING])
         self.spelling = Spelling(characters, config.filters, config.kernel)
         self.shapes = nn.Embedding(KINDS, SHAPE, padding_idx=PADDING)
-        self.encoder = Encoder(
-            width + config.filters + SHAPE,
-            config.widths,
-            cell=config.cell,
-            bidirectional=config.bidirectional,
-            dropout=config.dropout,
-        )
+        self.encoder = Encoder.of(config, width + config.filters + SHAPE)
         self.dropout = nn.Dropout(config.dropout)
         self.word_dropout = config.word_dropout
         self.output = nn.Linear(self.encoder.size, len(labels))
@@ -74,8 +69,7 @@ class Tagger(nn.Module):
     def forward(self, words: Tensor, characters: Tensor, shapes: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """words, shapes (B, T), characters (B, T, W), lengths (B,) -> scores (B, T, C), transitions (B, C, C)."""
         if self.training and self.word_dropout:
-            lost = torch.rand(words.shape, device=words.device) < self.word_dropout
-            words = words.masked_fill(lost & (words > PADDING), UNKNOWN)
+            words = forgotten(words, self.word_dropout)
         x = torch.cat([self.words(words), self.spelling(characters), self.shapes(shapes)], dim=2)
         steps, _ = self.encoder(self.dropout(x), lengths)
         return self.crf(self.output(self.dropout(steps)), lengths)
@@ -98,13 +92,9 @@ class NerNetwork(TagNetwork[State, NerConfig]):
 
     def initialise(self, net: nn.Module, state: State, config: NerConfig, vectors: Vectors | None) -> None:
         super().initialise(net, state, config, vectors)
-        if vectors is None:
-            return
-        first = {row: word for word, row in reversed(state.word_rows.items())}
-        found, known = vectors.matrix(list(first.values()))
-        rows = torch.tensor(list(first))[torch.from_numpy(known)]
-        scale = 0.3 / max(1e-6, float(found[known].std())) if known.any() else 1.0
-        net.words.weight.data[rows] = torch.from_numpy(found[known] * scale)
+        if vectors is not None:
+            first = {row: word for word, row in reversed(state.word_rows.items())}
+            give(net.words, first, vectors)
 
     def names(self, state: State) -> Mapping[str, tuple[Sequence[Hashable], ...]]:
         first = {row: word for word, row in reversed(state.word_rows.items())}

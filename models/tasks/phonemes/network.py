@@ -33,13 +33,7 @@ class Listener(nn.Module):
             causal=not config.bidirectional,
             dropout=config.dropout,
         )
-        self.encoder = Encoder(
-            self.front.size,
-            config.widths,
-            cell=config.cell,
-            bidirectional=config.bidirectional,
-            dropout=config.dropout,
-        )
+        self.encoder = Encoder.of(config, self.front.size)
         self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(self.encoder.size, labels)
 

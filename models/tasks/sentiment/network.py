@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from models.families.classify.network import LabelNetwork
 from models.nets.pooling import Pooling
 from models.nets.recurrent import Encoder
+from models.nets.words import forgotten, give
 from models.task import Vectors
 from models.tasks.sentiment.codec import BUCKETS, SUBWORDS
 from models.tasks.sentiment.schema import SentimentConfig, State
-from models.vocab import PADDING, SPECIAL, UNKNOWN
+from models.vocab import PADDING, SPECIAL
 
 
 class Reader(nn.Module):
@@ -29,13 +29,7 @@ class Reader(nn.Module):
         self.subwords = nn.Embedding(BUCKETS + 1, width, padding_idx=PADDING)
         nn.init.normal_(self.words.weight, std=0.1)
         nn.init.normal_(self.subwords.weight, std=0.05)
-        self.encoder = Encoder(
-            width,
-            config.widths,
-            cell=config.cell,
-            bidirectional=config.bidirectional,
-            dropout=config.dropout,
-        )
+        self.encoder = Encoder.of(config, width)
         self.dropout = nn.Dropout(config.dropout)
         self.word_dropout = config.word_dropout
         self.pooling = Pooling("mean_max", self.encoder.size)
@@ -44,8 +38,7 @@ class Reader(nn.Module):
     def forward(self, words: Tensor, subwords: Tensor, lengths: Tensor) -> Tensor:
         """words (B, T), subwords (B, T, K), lengths (B,) -> logits (B, C)."""
         if self.training and self.word_dropout:
-            lost = torch.rand(words.shape, device=words.device) < self.word_dropout
-            words = words.masked_fill(lost & (words > PADDING), UNKNOWN)
+            words = forgotten(words, self.word_dropout)
         pieces = (subwords > PADDING).sum(-1, keepdim=True).clamp(min=1)
         x = self.words(words) + self.subwords(subwords).sum(2) / pieces
         steps, last = self.encoder(self.dropout(x), lengths)
@@ -62,10 +55,7 @@ class SentimentNetwork(LabelNetwork[State, SentimentConfig]):
     def initialise(self, net: nn.Module, state: State, config: SentimentConfig, vectors: Vectors | None) -> None:
         super().initialise(net, state, config, vectors)
         if vectors is not None:
-            found, known = vectors.matrix(state.vocabulary)
-            rows = torch.from_numpy(known).nonzero().flatten()
-            scale = 0.3 / max(1e-6, float(found[known].std())) if known.any() else 1.0
-            net.words.weight.data[rows + SPECIAL] = torch.from_numpy(found)[rows] * scale
+            give(net.words, dict(enumerate(state.vocabulary, start=SPECIAL)), vectors)
             nn.init.normal_(net.subwords.weight, std=0.01)  # faint, so as not to blur what is given
 
     def names(self, state: State) -> Mapping[str, tuple[Sequence[Hashable], ...]]:
