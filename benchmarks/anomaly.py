@@ -21,12 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from spoken import Spoken
 
 from models import catalog, scores
 from models.predictor import Predictor
 from models.runtimes.torch_run import TorchRun
 from models.tasks.anomaly import scoring
-from models.trainer import Silent, train
+from models.trainer import train
 
 PROBATION = 0.15
 Z_WINDOWS = (25, 50, 100, 200, 400, 1000)
@@ -137,13 +138,6 @@ def chosen(series: list[Nab], found: dict[str, np.ndarray], merge: int | None) -
 def detector(series: list[Nab], asked: argparse.Namespace) -> tuple[dict[str, np.ndarray], float]:
     """The scores of every step, and the model's threshold at its default sensitivity."""
 
-    class Watch(Silent):
-        def epoch(self, report) -> None:
-            print(f"  epoch {report.epoch}", {k: round(v, 4) for k, v in report.values.items()}, flush=True)
-
-        def log(self, text: str, level: str = "info") -> None:
-            print(f"  {text}", flush=True)
-
     card, codec, network = (find("anomaly") for find in (catalog.card, catalog.codec, catalog.network))
     rows = [
         card.row.model_validate({"values": one.values[: one.begin].tolist(), "timestamps": one.times[: one.begin]})
@@ -151,7 +145,7 @@ def detector(series: list[Nab], asked: argparse.Namespace) -> tuple[dict[str, np
     ]
     config = card.config.model_validate({"seed": asked.seed, "detector": asked.detector, **asked.config})
     began = time.monotonic()
-    made = train(codec, network, {"train": rows, "validation": rows, "test": []}, config, monitor=Watch())
+    made = train(codec, network, {"train": rows, "validation": rows, "test": []}, config, monitor=Spoken())
     print(f"  {time.monotonic() - began:.0f} s of training, loss {made.metrics['loss']:.4f}, seed {asked.seed}")
     predictor, params = Predictor(codec, made.state, config, TorchRun(made.net, network)), card.params()
     found, began = {}, time.monotonic()

@@ -21,9 +21,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from spoken import Spoken
 
 from models import catalog
-from models.monitor import Silent
 from models.predictor import Predictor
 from models.runtimes.torch_run import TorchRun
 from models.trainer import train
@@ -98,20 +98,13 @@ def ett(asked: argparse.Namespace) -> None:
 
 def trained(rows: list[dict], asked: argparse.Namespace):
 
-    class Watch(Silent):
-        def epoch(self, report) -> None:
-            print(f"  epoch {report.epoch}", {k: round(v, 4) for k, v in report.values.items()}, flush=True)
-
-        def log(self, text: str, level: str = "info") -> None:
-            print(f"  {text}", flush=True)
-
     card, codec, network = (find("forecasting") for find in (catalog.card, catalog.codec, catalog.network))
     parsed = [card.row.model_validate(row) for row in rows]
     # The future stays out of training's sight: the test part is scored here alone.
     parts = {p: [r for r in parsed if r.split in {None, p}] for p in ("train", "validation")}
     config = card.config.model_validate({"seed": asked.seed, **asked.config})
     began = time.monotonic()
-    made = train(codec, network, parts, config, monitor=Watch())
+    made = train(codec, network, parts, config, monitor=Spoken())
     print(f"  state: {made.state}")
     return Predictor(codec, made.state, config, TorchRun(made.net, network)), time.monotonic() - began
 

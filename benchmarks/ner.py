@@ -15,10 +15,10 @@ import random
 import time
 from pathlib import Path
 
-import numpy as np
+import word_vectors
+from spoken import Spoken
 
 from models import catalog
-from models.monitor import Silent
 from models.readers import Bad, conll
 from models.trainer import train
 from models.vectors import WordVectors
@@ -46,7 +46,7 @@ def report(said: str, split: dict[str, list], vectors: WordVectors | None, confi
     chosen = catalog.card("ner").config(**config, vectors="given" if vectors else None)
     began, spent = time.monotonic(), time.process_time()
     trained = train(
-        catalog.codec("ner"), catalog.network("ner"), split, chosen, vectors=vectors, monitor=Watch(), threads=1
+        catalog.codec("ner"), catalog.network("ner"), split, chosen, vectors=vectors, monitor=Spoken(), threads=1
     )
     found = {name: round(value, 4) for name, value in trained.metrics.items()}
     print(
@@ -55,12 +55,6 @@ def report(said: str, split: dict[str, list], vectors: WordVectors | None, confi
         f"{len(trained.history)} epochs in {time.monotonic() - began:.0f} s ({time.process_time() - spent:.0f} s of one core), seed {chosen.seed}",
         flush=True,
     )
-
-
-class Watch(Silent):
-    def epoch(self, report) -> None:
-        values = {k: round(v, 4) for k, v in report.values.items()}
-        print(f"  epoch {report.epoch}: {values}", flush=True)
 
 
 def main() -> None:
@@ -72,8 +66,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["scratch", "vectors"])
     asked = parser.parse_args()
     config = {"seed": asked.seed, **asked.config}
-    words = json.loads((asked.data / "vectors/word2row.json").read_text())
-    vectors = WordVectors(words, np.load(asked.data / "vectors/vectors_f16.npy", allow_pickle=False))
+    vectors = word_vectors.read(asked.data)
     for name in [asked.name] if asked.name else ["wnut", "wikigold"]:
         split = parts(asked.data, name)
         if asked.only != "vectors":

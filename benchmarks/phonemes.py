@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from spoken import Spoken
 
 from models import catalog
 from models.archive import Archive
 from models.batch import Example
-from models.monitor import Silent
 from models.tasks.phonemes.codec import CODEC
 from models.trainer import train
 
@@ -82,11 +82,6 @@ def _beside(example: Example) -> np.ndarray:
     return np.concatenate([padded[i : i + example.length] for i in range(9)], axis=1)
 
 
-class Watch(Silent):
-    def epoch(self, report) -> None:
-        print(f"  epoch {report.epoch}: { {k: round(v, 4) for k, v in report.values.items()} }", flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -108,7 +103,7 @@ def main() -> None:
         chosen = catalog.card("phonemes").config(**{"seed": asked.seed, **asked.config})
         print(f"{split} {counts}, LDA: {judged} {linear(parts, judged):.2%} of frames", flush=True)
         began = time.monotonic()
-        trained = train(catalog.codec("phonemes"), catalog.network("phonemes"), parts, chosen, monitor=Watch())
+        trained = train(catalog.codec("phonemes"), catalog.network("phonemes"), parts, chosen, monitor=Spoken())
         metrics = trained.metrics
         print(
             f"{split}: {judged} frame accuracy {metrics[f'{judged}_frame_accuracy']:.2%}, "

@@ -14,12 +14,12 @@ import random
 import time
 from pathlib import Path
 
-import numpy as np
+import word_vectors
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from spoken import Spoken
 
 from models import catalog
-from models.monitor import Silent
 from models.trainer import train
 from models.vectors import WordVectors
 
@@ -45,17 +45,10 @@ def ours(parts: dict[str, list], vectors: WordVectors | None, config: dict) -> t
     card = catalog.card("sentiment")
     chosen = card.config(**config, vectors="given" if vectors else None)
     began = time.monotonic()
-    watch = Watch()
     trained = train(
-        catalog.codec("sentiment"), catalog.network("sentiment"), parts, chosen, vectors=vectors, monitor=watch
+        catalog.codec("sentiment"), catalog.network("sentiment"), parts, chosen, vectors=vectors, monitor=Spoken()
     )
     return trained.metrics["test_accuracy"], time.monotonic() - began
-
-
-class Watch(Silent):
-    def epoch(self, report) -> None:
-        values = {k: round(v, 4) for k, v in report.values.items()}
-        print(f"  epoch {report.epoch}: {values}", flush=True)
 
 
 def main() -> None:
@@ -71,8 +64,7 @@ def main() -> None:
     if asked.only != "vectors":
         print("from scratch: {:.3%} in {:.0f} s".format(*ours(parts, None, config)))
     if asked.only != "scratch":
-        words = json.loads((asked.data / "vectors/word2row.json").read_text())
-        vectors = WordVectors(words, np.load(asked.data / "vectors/vectors_f16.npy", allow_pickle=False))
+        vectors = word_vectors.read(asked.data)
         print("with vectors: {:.3%} in {:.0f} s".format(*ours(parts, vectors, config)))
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from spoken import Spoken
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -31,7 +32,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from models import catalog
 from models.batch import batches
 from models.beam import Search
-from models.monitor import Silent
 from models.runtimes.torch_run import TorchRun
 from models.scores import bleu, bleu_signature, chrf
 from models.subwords import END, PADDING, UNKNOWN
@@ -57,11 +57,6 @@ def engfra(data: Path) -> dict[str, list]:
     random.Random(1).shuffle(rows)  # noqa: S311  a split, no secret
     a, b = round(0.9 * len(rows)), round(0.95 * len(rows))
     return {"train": rows[:a], "validation": rows[a:b], "test": rows[b:]}
-
-
-class Watch(Silent):
-    def epoch(self, report) -> None:
-        print(f"  epoch {report.epoch}: { {k: round(v, 3) for k, v in report.values.items()} }", flush=True)
 
 
 class Plain(nn.Module):
@@ -259,7 +254,7 @@ def main() -> None:
     config = CARD.config(**{"epochs": asked.epochs, "patience": asked.epochs, "seed": asked.seed, **asked.config})
     if asked.only != "plain":
         began = clocks()
-        trained = train(CODEC, catalog.network("translation"), {**parts, "test": []}, config, monitor=Watch())
+        trained = train(CODEC, catalog.network("translation"), {**parts, "test": []}, config, monitor=Spoken())
         print(f"  {trained.parameters} parameters", flush=True)
         told("ours", parts, trained.state, config, OurRun(trained.net), tokenize=tokenize, began=began)
     if asked.only != "ours":

@@ -1,10 +1,11 @@
-"""Tables of labelled steps as rows: a row a line with its steps in a cell, or a step a line. Knows columns, no task."""
+"""Tables of steps as rows: a row a line with its steps in a cell, or a step a line; times. Knows columns, no task."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
@@ -12,6 +13,8 @@ from models.task import Fault, Line
 
 NOT_FEATURES = {"id", "label", "split", "step", "time", "timestamp", "frame"}
 """Columns of a table with a step a line that say which step it is, and of what; all others are its features."""
+MISSING = (None, "", "NA", "NaN", "nan", "null", "NULL")
+"""What a cell without a number holds."""
 
 
 def cells(lines: Iterator[Line], field: str, *, words: bool = False) -> Iterator[Line]:
@@ -43,6 +46,18 @@ def steps(lines: Iterator[Line], field: str, *, column: str | None = None) -> It
                 raise Fault(f"the id '{name[:80]}' has several {one}s: {', '.join(sorted(found)[:3])}")
         kept = {one: first[one] for one in ("label", "split") if first.get(one) is not None}
         yield number, {**kept, field: [_step(record) if column is None else record[column] for _, record in held]}
+
+
+def moment(value: Any) -> datetime | None:
+    """A time, in UTC where it names no zone; None for what is none."""
+    if isinstance(value, str) and "-" in value[1:]:
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 
 def _step(record: Mapping[str, Any]) -> list[Any]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
+from models.tables import MISSING, moment
 from models.task import Fault, Line, Part, Tally
 
 TIMES = ("timestamp", "timestamps", "time", "date", "datetime", "ds")
 LABELS = ("label", "labels", "anomaly", "is_anomaly")
-MISSING = ("", "NA", "NaN", "nan", "null", "NULL")
 
 
 class SeriesTally(Tally):
@@ -112,7 +111,7 @@ def table(lines: Iterator[Line]) -> Iterator[Line]:
 
 
 def _row(name: str | None, found: _Gathered) -> dict[str, Any]:
-    moments = [moment for moment in map(_moment, found.times) if moment is not None]
+    moments = [time for time in map(moment, found.times) if time is not None]
     order = list(range(len(found.values)))
     row: dict[str, Any] = {}
     if len(moments) == len(order):
@@ -127,15 +126,3 @@ def _row(name: str | None, found: _Gathered) -> dict[str, Any]:
     if found.split is not None:
         row["split"] = found.split
     return row
-
-
-def _moment(value: Any) -> datetime | None:
-    """A time, in UTC where it names no zone; None for what is none."""
-    if isinstance(value, str) and "-" in value[1:]:
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-    if not isinstance(value, datetime):
-        return None
-    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)

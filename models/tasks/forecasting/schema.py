@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from models.tables import MISSING, moment
 from models.task import Card, Config, Line, Params, Part, Schema, Tally
 from models.tasks.forecasting import calendar
 
@@ -142,10 +143,10 @@ def table(lines: Iterator[Line]) -> Iterator[Line]:
             cells, time = _columns(record)
         for name, value in cells.items():
             _, values, times = series.setdefault(name, (number, [], []))
-            values.append(None if value is None or value in ("", "NA", "NaN", "nan", "null") else value)
+            values.append(None if value in MISSING else value)
             times.append(time)
     for name, (number, values, times) in series.items():
-        parsed = [moment for moment in map(_moment, times) if moment is not None]
+        parsed = [time for time in map(moment, times) if time is not None]
         dated = {}
         if parsed and len(parsed) == len(times):
             order = sorted(range(len(parsed)), key=parsed.__getitem__)
@@ -159,21 +160,9 @@ def table(lines: Iterator[Line]) -> Iterator[Line]:
 def _columns(record: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
     """The cells of a wide record, and its time: the first column, where that is one."""
     first, *others = record
-    if _moment(record[first]) is not None or first.lower() in {"date", "time", "timestamp", "ds"}:
+    if moment(record[first]) is not None or first.lower() in {"date", "time", "timestamp", "ds"}:
         return {name: record[name] for name in others}, record[first]
     return dict(record), None
-
-
-def _moment(value: Any) -> datetime | None:
-    """A time, in UTC where it names no zone; None for what is none."""
-    if isinstance(value, str) and "-" in value[1:]:
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-    if not isinstance(value, datetime):
-        return None
-    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 
 CARD = Card(
