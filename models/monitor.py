@@ -43,6 +43,10 @@ class Monitor(Protocol):
         """Asked between batches: None, or why to stop now."""
         ...
 
+    def enough(self, *, epoch: int, best: float) -> str | None:
+        """Asked after each epoch but the last, with the best score so far: None, or why that is to be the end."""
+        ...
+
 
 class Silent:
     """Watches nothing and never stops."""
@@ -54,6 +58,9 @@ class Silent:
     def log(self, text: str, level: str = "info") -> None: ...
 
     def stop(self) -> str | None:
+        return None
+
+    def enough(self, *, epoch: int, best: float) -> str | None:
         return None
 
 

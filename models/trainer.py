@@ -213,7 +213,17 @@ class _Run:
         if self.epoch > 0 and self._late():
             self.watch.log(f"the time of {self.max_seconds:g} s is up: stopping after epoch {self.epoch}", "warning")
             return True
-        return self.epoch >= self.config.epochs
+        return self.epoch >= self.config.epochs or self._enough()
+
+    def _enough(self) -> bool:
+        """Whether who watches wants no more of it."""
+        if self.epoch == 0:
+            return False
+        best = self.best_score[0] if self.codec.card.higher_is_better else -self.best_score[0]
+        reason = self.watch.enough(epoch=self.epoch, best=best) if self.team.rank == 0 else None
+        if reason is not None:
+            self.watch.log(f"{reason}: stopping after epoch {self.epoch}")
+        return self.team.summed([reason is not None])[0] > 0
 
     def _late(self) -> bool:
         if self.max_seconds is None:

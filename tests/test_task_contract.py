@@ -190,6 +190,8 @@ class Interrupting:
 
     def log(self, text: str, level: str = "info") -> None: ...
 
+    def enough(self, *, epoch: int, best: float) -> None: ...
+
     def stop(self) -> str | None:
         self.left -= 1
         return "interrupted" if self.left == -1 else None

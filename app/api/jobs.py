@@ -52,6 +52,17 @@ EXAMPLE = {
         "summary": "Score a version on a part of a data set",
         "value": {"kind": "evaluate", "model": "reviews@production", "dataset": "reviews", "split": "test"},
     },
+    "tune": {
+        "summary": "Find the best options",
+        "value": {
+            "kind": "tune",
+            "task": "sentiment",
+            "dataset": "reviews",
+            "model": "reviews",
+            "search": {"hidden": [64, 128, 256], "lr": {"low": 1e-4, "high": 1e-2, "log": True}},
+            "trials": 20,
+        },
+    },
     "compare": {
         "summary": "Compare two cells",
         "value": {
@@ -98,8 +109,8 @@ def submit(
     caller: Annotated[str, require("train")],
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
-    """Queue a training, a comparison of cells or an evaluation. `Location` names the job; watch it there, or live
-    under `/events`.
+    """Queue a training, a comparison of cells, a study or an evaluation. `Location` names the job; watch it there,
+    or live under `/events`.
 
     With `warm_start` a training begins with the weights of a version of the same task, `cell` and sizes. What is
     counted is counted anew from the data set (words, labels, scales); weights are carried over where they fit, those
@@ -111,7 +122,12 @@ def submit(
     All take the same data, splits and epochs (`patience` is off unless `config` sets it). Its result is a table:
     for each cell the mean, spread and every seed's score of the task's metric, loss, parameters and seconds, and
     a paired test of each two cells. A training that failed is told in the table; only if all failed does the
-    comparison. The best seed of the best cell, both by validation score, becomes a version of `model`."""
+    comparison. The best seed of the best cell, both by validation score, becomes a version of `model`.
+
+    A study (`tune`) looks for the best `config`: each trial is a child job as well, which learns from the trials
+    before it what to try (TPE) and is given up where it does worse than their median. Its result, kept with the
+    version it registers, is a table: what each trial tried, its score by validation, state and seconds, and how much
+    each option mattered. On one worker the same `seed` and data give the same study again."""
 
     def work() -> Answer:
         job: JobView = use.jobs.submit(request, key=caller or None)

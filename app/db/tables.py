@@ -191,6 +191,8 @@ class Version(Table):
     """`{id, digest}` of the data; the data set itself may be gone."""
     job: Mapped[str | None] = mapped_column(unique=True)
     """The job that made it, at most one version each: a job run twice registers once."""
+    study: Mapped[Json | None]
+    """The table of the study whose best trial it is."""
     blob: Mapped[str]
     """Digest of the artifact's zip in the blob store."""
     bytes: Mapped[int] = mapped_column(BigInteger)

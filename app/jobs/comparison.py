@@ -11,9 +11,9 @@ import itertools
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from app.jobs.conclusion import Concluded, all_failed, merit, metrics_of
 from app.jobs.queue import Child
 from models.task import Card
 
@@ -21,25 +21,16 @@ LEVEL = 0.05
 """Chance of calling equal cells different that is still called significant."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Concluded:
-    """What a parent's children come to: a result and the artifact to register, or a problem."""
-
-    result: dict[str, Any]
-    artifact: str | None = None
-    problem: dict[str, Any] | None = None
-
-
 def compared(card: Card, children: Sequence[Child]) -> Concluded:
     """The table of a comparison. A run that failed is told in it; only where all failed is there a problem."""
     cells = list(dict.fromkeys(child.request["varies"]["cell"] for child in children))
     done = [child for child in children if child.state == "succeeded" and child.artifact]
     if not done:
-        return Concluded(result={}, problem=_all_failed(children))
-    part = "test" if all(f"test_{card.metric}" in _metrics(child) for child in done) else "validation"
+        return Concluded(result={}, problem=all_failed(children))
+    part = "test" if all(f"test_{card.metric}" in metrics_of(child) for child in done) else "validation"
     rows = [_row(card, part, cell, [child for child in children if _cell(child) == cell]) for cell in cells]
     best = _best_cell(card, cells, done)
-    winner = max((child for child in done if _cell(child) == best), key=lambda child: _merit(card, child))
+    winner = max((child for child in done if _cell(child) == best), key=lambda child: merit(card, child))
     return Concluded(
         artifact=winner.artifact,
         result={
@@ -86,7 +77,7 @@ def _row(card: Card, part: str, cell: str, runs: Sequence[Child]) -> dict[str, A
 
 
 def _run(card: Card, part: str, child: Child) -> dict[str, Any]:
-    metrics, result = _metrics(child), child.result or {}
+    metrics, result = metrics_of(child), child.result or {}
     failed = child.state != "succeeded"
     return {
         "seed": child.request["varies"]["seed"],
@@ -103,19 +94,11 @@ def _run(card: Card, part: str, child: Child) -> dict[str, Any]:
 def _best_cell(card: Card, cells: Sequence[str], done: Sequence[Child]) -> str:
     """The cell of the best mean validation score, a tie broken by the mean loss, then by the order asked for."""
 
-    def merit(cell: str) -> tuple[float, ...]:
-        merits = [_merit(card, child) for child in done if _cell(child) == cell]
+    def of(cell: str) -> tuple[float, ...]:
+        merits = [merit(card, child) for child in done if _cell(child) == cell]
         return tuple(statistics.fmean(column) for column in zip(*merits, strict=True)) or (-math.inf, -math.inf)
 
-    return max(cells, key=merit)
-
-
-def _merit(card: Card, child: Child) -> tuple[float, float]:
-    """How good a run is by validation: greater is better, the loss breaks ties."""
-    metrics = _metrics(child)
-    sign = 1 if card.higher_is_better else -1
-    loss = metrics.get("validation_loss", math.inf)
-    return sign * metrics.get(f"validation_{card.metric}", -sign * math.inf), -loss
+    return max(cells, key=of)
 
 
 def _tests(card: Card, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -193,21 +176,5 @@ def _notes(card: Card, children: Sequence[Child], part: str) -> list[str]:
     return notes
 
 
-def _all_failed(children: Sequence[Child]) -> dict[str, Any]:
-    """The problem of a comparison of which nothing is left: the cause of its first run."""
-    first = next((child.error for child in children if child.error), None) or {}
-    return {
-        "type": first.get("type", "no-run-succeeded"),
-        "title": first.get("title", "No run succeeded"),
-        "detail": f"none of {len(children)} runs succeeded; the first: {first.get('detail', 'it was cancelled')}",
-        "remedy": first.get("remedy", "retry the job"),
-    }
-
-
 def _cell(child: Child) -> str:
     return str(child.request["varies"]["cell"])
-
-
-def _metrics(child: Child) -> dict[str, float]:
-    found: dict[str, float] = (child.result or {}).get("metrics", {})
-    return found

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 from models.task import Part
@@ -53,6 +54,8 @@ class Order:
     meeting: Path
     """A file that is not there yet, at which several processes meet."""
     max_seconds: float | None
+    looks_every: int = 0
+    """Epochs after which a trial asks whether to go on; 0: it never asks."""
 
 
 class Running(Protocol):
@@ -64,6 +67,10 @@ class Running(Protocol):
 
     def stop(self, reason: str) -> None:
         """Ask it to stop between two batches."""
+        ...
+
+    def answer(self, text: str | None) -> None:
+        """Answer the question that it asked last and waits upon."""
         ...
 
     def kill(self) -> None:
@@ -130,8 +137,14 @@ class LocalRunning:
         return found
 
     def stop(self, reason: str) -> None:
+        self._say(("stop", reason))
+
+    def answer(self, text: str | None) -> None:
+        self._say(("answer", text))
+
+    def _say(self, message: tuple[str, str | None]) -> None:
         with suppress(BrokenPipeError, ConnectionResetError):  # if it is gone, `messages` will say so
-            self._pipe.send(reason)
+            self._pipe.send(message)
 
     def kill(self) -> None:
         for process, pipe in self._members:
@@ -143,16 +156,37 @@ class LocalRunning:
 def _child(order: Order, rank: int, pipe: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's to handle
-    asked: list[str] = []
-    threading.Thread(target=_listen, args=(pipe, asked), daemon=True).start()
+    heard = Heard(pipe)
+    threading.Thread(target=heard.listen, daemon=True).start()
     training = importlib.import_module("app.jobs.training")
-    training.run(order, pipe.send, lambda: asked[0] if asked else None, rank=rank)
+    training.run(order, pipe.send, heard.stop, ask=heard.ask, rank=rank)
 
 
-def _listen(pipe: Connection, asked: list[str]) -> None:
-    """Hear the worker's wish to stop; when the worker is gone, so is its child."""
-    try:
-        while True:
-            asked.append(pipe.recv())
-    except (EOFError, OSError):
-        os._exit(1)
+class Heard:
+    """What the worker says to its child."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._stop: str | None = None
+        self._answers: SimpleQueue[str | None] = SimpleQueue()
+
+    def listen(self) -> None:
+        """Hear the worker out; when it is gone, so is its child."""
+        try:
+            while True:
+                kind, text = self._pipe.recv()
+                if kind == "stop":
+                    self._stop = text
+                else:
+                    self._answers.put(text)
+        except (EOFError, OSError):
+            os._exit(1)
+
+    def stop(self) -> str | None:
+        """Why to stop; None while nobody wants it."""
+        return self._stop
+
+    def ask(self, message: Message) -> str | None:
+        """The worker's answer to a question."""
+        self._pipe.send(message)
+        return self._answers.get()

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,12 +21,15 @@ from app.blobs import Blobs, local
 from app.db.engine import Database
 from app.db.repositories.workers import WorkerRepository
 from app.errors import CellgateError, Invalid, NotFound
+from app.jobs import study
 from app.jobs.comparison import compared
 from app.jobs.executors import Executor, Message, Order, Running
 from app.jobs.queue import Claim, Lost, Queue
+from app.jobs.tuning import tuned
 from app.services.datasets import Datasets
 from app.services.housekeeping import HouseKeeping
 from app.services.registry import Reference, Registry, Stored
+from app.services.requests import checked
 from app.services.vectors import VectorFiles
 from app.settings import Settings
 from models import catalog, devices
@@ -37,7 +41,7 @@ GRACE = 8.0
 REAP_EVERY = 2.0
 SWEEP_EVERY = 3600.0
 """Seconds between two sweeps of one worker, and before the first."""
-CONCLUDE = {"compare": compared}
+CONCLUDE = {"compare": compared, "tune": tuned}
 """What draws up the result of a parent, once its children have ended."""
 T = TypeVar("T")
 
@@ -126,6 +130,7 @@ class Loop:
                 if claim.kind in CONCLUDE:
                     self._conclude(claim)
                 else:
+                    claim = self._meanwhile(claim, lambda: self._decided(claim), heeding=True)
                     order = self._meanwhile(claim, lambda: self._order(claim, Path(scratch)), heeding=True)
                     running = self.parts.executor.start(order)
                     self._watch(claim, running)
@@ -150,6 +155,18 @@ class Loop:
     def _fail(self, claim: Claim, problem: dict[str, Any]) -> None:
         with suppress(Lost):
             self._patiently(lambda: self.queue.fail(claim, problem))
+
+    def _decided(self, claim: Claim) -> Claim:
+        """The claim with what it tries: a trial settles that when its turn comes, once and for all its attempts."""
+        request = claim.request
+        if "study" not in request or len(request["varies"]) > 1:
+            return claim
+        while True:  # once for each trial that another worker settles in between, at most
+            tried = study.suggested(catalog.card(claim.task), request, self.queue.siblings(claim))
+            config = checked(claim.task, {**request["config"], **tried})
+            decided = {**request, "config": config, "varies": {**request["varies"], **tried}}
+            if self._patiently(partial(self.queue.decide, claim, decided)):
+                return replace(claim, request=decided)
 
     def _order(self, claim: Claim, scratch: Path) -> Order:
         request, folder, checkpoints = claim.request, scratch / "artifact", scratch / "checkpoints"
@@ -176,6 +193,7 @@ class Loop:
             devices=self._devices(config.get("processes", 1)),
             meeting=scratch / "meeting",
             max_seconds=request.get("max_seconds"),
+            looks_every=study.looks_every(config["epochs"]) if "study" in request else 0,
         )
 
     def _version(self, reference: str, scratch: Path) -> Path:
@@ -239,11 +257,19 @@ class Loop:
                     running.stop(state)
             try:
                 for message in running.messages(0.2):
-                    if self._heard(claim, message):
+                    if message[0] == "enough":
+                        running.answer(self._enough(claim, message[1]))
+                    elif self._heard(claim, message):
                         return
             except EOFError:
                 self._patiently(lambda: self.queue.died(claim))
                 return
+
+    def _enough(self, claim: Claim, asked: dict[str, Any]) -> str | None:
+        """Why a trial is given up, held against the others; None: it goes on."""
+        others = self._patiently(lambda: self.queue.siblings(claim))
+        reason: str | None = study.hopeless(catalog.card(claim.task), claim.request, others, **asked)
+        return reason
 
     def _patiently(self, call: Callable[[], Any]) -> Any:
         """Try again while the database is away, for as long as the lease lasts."""
@@ -295,7 +321,10 @@ class Loop:
 
     def _finish(self, claim: Claim, done: dict[str, Any]) -> None:
         stored = self._meanwhile(claim, lambda: self.parts.registry.store(Path(done["zip"])))
-        told = {"metrics": done["metrics"], "seconds": done["seconds"], "parameters": stored.manifest.parameters}
+        told: dict[str, Any] = {
+            name: done[name] for name in ("metrics", "seconds", "by_epoch", "pruned") if name in done
+        }
+        told["parameters"] = stored.manifest.parameters
         if claim.parent is not None:  # the parent chooses among its children; until then no version is made
             self._patiently(lambda: self.queue.succeed(claim, lambda _: told, artifact=stored.blob))
         else:
@@ -312,19 +341,24 @@ class Loop:
             return
         stored = self._meanwhile(claim, lambda: self.parts.registry.stored(str(concluded.artifact)))
         found = {**concluded.result, "metrics": stored.manifest.metrics}
-        self._patiently(
-            lambda: self.queue.succeed(claim, lambda session: self._registered(claim, stored, session) | found)
-        )
+
+        def registered(session: Session) -> dict[str, Any]:
+            return self._registered(claim, stored, session, how=concluded.study) | found
+
+        self._patiently(lambda: self.queue.succeed(claim, registered))
         self._patiently(self._sweep)
 
-    def _registered(self, claim: Claim, stored: Stored, session: Session) -> dict[str, Any]:
-        """A new version, made in the transaction that ends its job."""
+    def _registered(
+        self, claim: Claim, stored: Stored, session: Session, *, how: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """A new version, made in the transaction that ends its job; `how` it was found is kept with it."""
         version = self.parts.registry.register(
             stored,
             model=claim.model,
             promote=claim.request.get("promote", "if_better"),
             by=f"job {claim.id}",
             within=session,
+            study=how,
         )
         promoted = "production" in version.aliases
         return {"model": version.model, "version": version.version, "promoted": promoted}

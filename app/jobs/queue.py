@@ -136,17 +136,25 @@ class Queue:
     def children(self, claim: Claim) -> list[Child]:
         """What became of the children of a job, in the order they were made."""
         with self.database.read() as session:
-            return [
-                Child(
-                    id=job.id,
-                    state=job.state,
-                    request=job.request,
-                    result=job.result,
-                    error=job.error,
-                    artifact=job.artifact,
-                )
-                for job in JobRepository(session).children(claim.id)
-            ]
+            return [_child(job) for job in JobRepository(session).children(claim.id)]
+
+    def siblings(self, claim: Claim) -> list[Child]:
+        """The other children of a child's parent, in the order they were made."""
+        with self.database.read() as session:
+            return [_child(job) for job in JobRepository(session).children(str(claim.parent)) if job.id != claim.id]
+
+    def decide(self, claim: Claim, request: dict[str, Any]) -> bool:
+        """Settle what a child varies, unless a sibling settled on the same meanwhile: False, and nothing is changed.
+
+        Raises `Lost`.
+        """
+        with self._held(claim) as (_, jobs, job, _):
+            jobs.get(str(job.parent), lock=True)  # children of one parent settle one after the other
+            others = [settled(each.request) for each in jobs.children(str(job.parent)) if each.id != job.id]
+            if settled(request) in others:
+                return False
+            job.request = request
+            return True
 
     def spent(self) -> dict[str, str]:
         """Artifacts that were kept for a choice that is made, by job."""
@@ -205,6 +213,17 @@ class Queue:
             for job in found:
                 lost(jobs, job, f"the worker {job.worker} was lost", now)
             return len(found)
+
+
+def _child(job: Job) -> Child:
+    return Child(
+        id=job.id, state=job.state, request=job.request, result=job.result, error=job.error, artifact=job.artifact
+    )
+
+
+def settled(request: dict[str, Any]) -> dict[str, Any]:
+    """What a trial tries; nothing where that is not decided yet."""
+    return {name: value for name, value in request["varies"].items() if name != "trial"}
 
 
 def lost(jobs: JobRepository, job: Job, reason: str, now: datetime) -> None:

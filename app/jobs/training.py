@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import tempfile
 import traceback
@@ -37,11 +38,23 @@ TITLES = {
 FREE = "free space in the home and in the system's temporary folder, then retry the job"
 
 
-class Reporter:
-    """Tells the worker what the trainer says."""
+Ask = Callable[[Message], "str | None"]
 
-    def __init__(self, send: Callable[[Message], None], stop: Callable[[], str | None]) -> None:
-        self._send, self._stop = send, stop
+
+def unasked(message: Message) -> str | None:
+    """The answer where nobody listens: nothing speaks against going on."""
+    return None
+
+
+class Reporter:
+    """Tells the worker what the trainer says, and asks it what the trainer asks."""
+
+    def __init__(
+        self, send: Callable[[Message], None], stop: Callable[[], str | None], ask: Ask = unasked, every: int = 0
+    ) -> None:
+        self._send, self._stop, self._ask, self._every = send, stop, ask, every
+        self.pruned: int | None = None
+        """The epoch after which the worker had enough of it."""
 
     def progress(self, progress: Progress) -> None:
         self._send(("progress", progress.as_dict()))
@@ -54,6 +67,13 @@ class Reporter:
 
     def stop(self) -> str | None:
         return self._stop()
+
+    def enough(self, *, epoch: int, best: float) -> str | None:
+        if not self._every or epoch % self._every or not math.isfinite(best):
+            return None
+        reason = self._ask(("enough", {"epoch": epoch, "best": best}))
+        self.pruned = epoch if reason is not None else None
+        return reason
 
 
 class FolderKeeper:
@@ -81,13 +101,20 @@ class FolderKeeper:
         self._send(("checkpoint", {"path": str(path), "epoch": facts["epoch"], "step": facts["step"]}))
 
 
-def run(order: Order, send: Callable[[Message], None], stop: Callable[[], str | None], *, rank: int = 0) -> None:
+def run(
+    order: Order,
+    send: Callable[[Message], None],
+    stop: Callable[[], str | None],
+    *,
+    ask: Ask = unasked,
+    rank: int = 0,
+) -> None:
     """Do the order; ends with one message: done, stopped or failed. Of several processes the first speaks."""
     if rank > 0:
         send = _unheard
     try:
         done = (
-            _made(order, send, Reporter(send, stop), rank)
+            _made(order, send, Reporter(send, stop, ask, order.looks_every), rank)
             if order.part is None
             else evaluated(order, _rows(order)[order.part], order.part, stop)
         )
@@ -191,7 +218,17 @@ def _written(order: Order, trained: Trained, config: Config, reporter: Reporter)
     )
     packed = order.folder.with_suffix(".zip")
     digest = artifact.pack(order.folder, packed)
-    return {"zip": str(packed), "digest": digest, "metrics": trained.metrics, "seconds": round(trained.seconds, 2)}
+    done = {"zip": str(packed), "digest": digest, "metrics": trained.metrics, "seconds": round(trained.seconds, 2)}
+    return done | (_trial(order, trained, reporter) if order.looks_every else {})
+
+
+def _trial(order: Order, trained: Trained, reporter: Reporter) -> dict[str, Any]:
+    """What the other trials of a study are held against: scores of the validation part, epoch by epoch."""
+    metric = catalog.card(order.task).metric
+    name = "validation_loss" if metric == "loss" else metric
+    looked = [report for report in trained.history if report.epoch and report.epoch % order.looks_every == 0]
+    by_epoch = {str(report.epoch): report.values[name] for report in looked if math.isfinite(report.values[name])}
+    return {"by_epoch": by_epoch, "pruned": reporter.pruned}
 
 
 def _rows(order: Order) -> dict[Part, list[Any]]:

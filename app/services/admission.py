@@ -14,7 +14,7 @@ from app.db.repositories.models import ModelRepository
 from app.db.repositories.vectors import VectorRepository
 from app.errors import Conflict, Flaw, Invalid, NotFound
 from app.services.registry import Reference, VersionView, resolved
-from app.services.requests import CompareRequest, EvaluateRequest, TrainRequest, checked
+from app.services.requests import AnyRequest, EvaluateRequest, TrainRequest, TuneRequest, checked
 
 FIXED = ("cell", "hidden", "layers", "bidirectional")
 """Options that give a network its shape: a warm start needs them equal."""
@@ -33,7 +33,7 @@ class Admitted:
     """All that was asked, with defaults filled in and references resolved."""
 
 
-def admitted(session: Session, request: TrainRequest | CompareRequest | EvaluateRequest) -> Admitted:
+def admitted(session: Session, request: AnyRequest) -> Admitted:
     """A request with all it names found. Raises `Invalid` with the place of each fault, `NotFound`, `Conflict`."""
     if isinstance(request, EvaluateRequest):
         version = resolved(session, Reference.parse(request.model))
@@ -46,13 +46,21 @@ def admitted(session: Session, request: TrainRequest | CompareRequest | Evaluate
     model = ModelRepository(session).model(request.model)
     if model is not None and model.task != request.task:
         raise Conflict(f"the model '{request.model}' is for {model.task}, not {request.task}")
-    vectors = config.get("vectors")
-    if vectors is not None and VectorRepository(session).get(vectors) is None:
-        flaw = Flaw(detail=f"no word vectors '{vectors}'", pointer="/config/vectors")
-        raise Invalid(flaw.detail, errors=[flaw])
+    for place, vectors in _vectors(request, config):
+        if vectors is not None and VectorRepository(session).get(vectors) is None:
+            flaw = Flaw(detail=f"no word vectors '{vectors}'", pointer=place)
+            raise Invalid(flaw.detail, errors=[flaw])
     if isinstance(request, TrainRequest) and request.warm_start is not None:
         whole["warm_start"] = _warm(session, request.warm_start, request.task, config)
     return Admitted(task=request.task, dataset=dataset, model=request.model, request=whole)
+
+
+def _vectors(request: AnyRequest, config: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The word vectors that a request names, each with its place."""
+    searched = request.search.get("vectors") if isinstance(request, TuneRequest) else None
+    choices = searched if isinstance(searched, list) else []
+    named = [(f"/search/vectors/{index}", choice) for index, choice in enumerate(choices)]
+    return [("/config/vectors", config.get("vectors")), *named]
 
 
 def _dataset(session: Session, name: str, task: str) -> str:

@@ -15,8 +15,9 @@ from app.db.repositories.jobs import ENDED, JobRepository
 from app.db.tables import Job, JobEvent
 from app.errors import Conflict, Full, NotFound
 from app.services.admission import Admitted, admitted
+from app.services.children import children
 from app.services.pages import Page, decode, page
-from app.services.requests import CompareRequest, EvaluateRequest, TrainRequest, children
+from app.services.requests import AnyRequest
 from app.settings import Settings
 
 State = Literal["queued", "running", "cancelling", "cancelled", "pausing", "paused", "succeeded", "failed"]
@@ -28,7 +29,7 @@ MOVES: dict[str, dict[str, str]] = {
     "retry": {"failed": "queued", "cancelled": "queued"},
 }
 """What can be asked of a job, and where that takes it from each state that allows it."""
-PARENTS = {"compare"}
+PARENTS = {"compare", "tune"}
 """Kinds of jobs that are made of children."""
 ON_THE_WAY = {"cancelled": "cancelling", "paused": "pausing"}
 """A parent stops on the way, until its last child has stopped."""
@@ -111,7 +112,7 @@ class Jobs:
     def __init__(self, database: Database, *, settings: Settings) -> None:
         self.database, self.settings = database, settings
 
-    def submit(self, request: TrainRequest | CompareRequest | EvaluateRequest, *, key: str | None = None) -> JobView:
+    def submit(self, request: AnyRequest, *, key: str | None = None) -> JobView:
         """Queue a job, and its children with it. Raises `Invalid` with the place of each fault, `NotFound`,
         `Conflict`, `Full`."""
         parts = children(request)

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from app.blobs import Blobs, local
@@ -49,6 +49,7 @@ class VersionView(BaseModel):
     metrics: dict[str, float]
     dataset: dict[str, Any] | None
     job: str | None
+    study: dict[str, Any] | None = Field(description="The table of the study whose best trial it is.")
     bytes: int
     parameters: int
     digest: str
@@ -137,15 +138,25 @@ class Registry:
             return Stored(manifest=found.manifest, blob=blob, bytes=path.stat().st_size)
 
     def register(
-        self, stored: Stored, *, model: str, promote: str, by: str, within: Session | None = None
+        self,
+        stored: Stored,
+        *,
+        model: str,
+        promote: str,
+        by: str,
+        study: dict[str, Any] | None = None,
+        within: Session | None = None,
     ) -> VersionView:
-        """A new version of a model, made if it is new; once for each job. `within` joins a transaction under way."""
+        """A new version of a model, made if it is new; once for each job. It carries the `study` that found it.
+        `within` joins a transaction under way."""
         if within is not None:
-            return self._register(within, stored, model=model, promote=promote, by=by)
+            return self._register(within, stored, model=model, promote=promote, by=by, study=study)
         with self.database.write() as session:
-            return self._register(session, stored, model=model, promote=promote, by=by)
+            return self._register(session, stored, model=model, promote=promote, by=by, study=study)
 
-    def _register(self, session: Session, stored: Stored, *, model: str, promote: str, by: str) -> VersionView:
+    def _register(
+        self, session: Session, stored: Stored, *, model: str, promote: str, by: str, study: dict[str, Any] | None
+    ) -> VersionView:
         rows, now, manifest = ModelRepository(session), self.database.now(session), stored.manifest
         found = rows.model(model, lock=True)
         if found is None:
@@ -166,6 +177,7 @@ class Registry:
             metrics=manifest.metrics,
             dataset=manifest.dataset,
             job=manifest.job,
+            study=study,
             blob=stored.blob,
             bytes=stored.bytes,
             parameters=manifest.parameters,

@@ -1,7 +1,4 @@
-"""What may be asked of the job system, and the trainings that each request comes down to. Pydantic and the catalogue.
-
-A request of several trainings is a parent: its trainings are child jobs, which any worker may take.
-"""
+"""What may be asked of the job system. Pydantic and the catalogue; no job, no table."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ Name = Annotated[str, Field(pattern=NAME)]
 REFERENCE = r"^[a-z0-9][a-z0-9._-]{0,63}(@[a-z0-9][a-z0-9._-]{0,63}|:[1-9][0-9]{0,8})?$"
 """`name` (its production alias), `name@alias` or `name:version`."""
 MOST_RUNS = 100
-"""Trainings of one comparison at most."""
+"""Trainings of one comparison, or trials of one study, at most."""
 
 
 class Request(BaseModel):
@@ -65,6 +62,44 @@ class CompareRequest(Request):
         return cells
 
 
+class Range(BaseModel):
+    """Numbers from one bound to the other, both included; whole ones where the option is a whole number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    low: int | float = Field(description="The least.")
+    high: int | float = Field(description="The most.")
+    log: bool = Field(False, description="Spread trials evenly over orders of magnitude; `low` is then above 0.")
+
+
+def _choices_or_range(value: Any) -> str:
+    return "choices" if isinstance(value, list) else "range"
+
+
+Search = Annotated[
+    Annotated[list[Any], Field(min_length=1, max_length=50), Tag("choices")] | Annotated[Range, Tag("range")],
+    Discriminator(_choices_or_range),
+]
+"""Where the best value of one option is looked for: among choices, or in a range of numbers."""
+
+
+class TuneRequest(Request):
+    """Options to be found: trials that learn from each other, the best of which becomes a version."""
+
+    kind: Literal["tune"]
+    search: dict[str, Search] = Field(
+        min_length=1,
+        max_length=20,
+        description="Options of `config` to vary: a list of choices, or a range of numbers.",
+    )
+    trials: int = Field(
+        20, ge=1, le=MOST_RUNS, description="Trainings at most; never more than there are combinations."
+    )
+    seed: int = Field(
+        0, ge=0, le=2**31 - 1, description="Seed of what is tried; that of each training is `config.seed`."
+    )
+
+
 class EvaluateRequest(BaseModel):
     """A version to be scored on a part of a data set."""
 
@@ -85,11 +120,16 @@ def _kind(value: Any) -> str:
 JobRequest = Annotated[
     Annotated[TrainRequest, Tag("train")]
     | Annotated[CompareRequest, Tag("compare")]
+    | Annotated[TuneRequest, Tag("tune")]
     | Annotated[EvaluateRequest, Tag("evaluate")],
     Discriminator(
-        _kind, custom_error_type="unknown_kind", custom_error_message="`kind` must be 'train', 'compare' or 'evaluate'"
+        _kind,
+        custom_error_type="unknown_kind",
+        custom_error_message="`kind` must be 'train', 'compare', 'tune' or 'evaluate'",
     ),
 ]
+
+AnyRequest = TrainRequest | CompareRequest | TuneRequest | EvaluateRequest
 
 
 def checked(task: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,29 +147,3 @@ def checked(task: str, config: Mapping[str, Any]) -> dict[str, Any]:
             for each in error.errors(include_url=False, include_input=False)
         ]
         raise Invalid(f"the config does not fit the task '{task}'", errors=flaws) from None
-
-
-def children(request: TrainRequest | CompareRequest | EvaluateRequest) -> list[dict[str, Any]]:
-    """The requests of a job's children, each with what it `varies`; none for a job that trains by itself.
-
-    Those of a comparison come seed by seed, so that its cells can be compared before all have run. Patience is
-    off unless the config sets it: every run then takes the same steps along the same learning rates, and
-    the best of its epochs is kept as ever.
-    """
-    if not isinstance(request, CompareRequest):
-        return []
-    if "cell" in request.config:
-        flaw = Flaw(detail="name the cells in `cells`: they are what varies", pointer="/config/cell")
-        raise Invalid(flaw.detail, errors=[flaw])
-    if len(request.cells) * request.seeds > MOST_RUNS:
-        detail = f"{len(request.cells)} cells with {request.seeds} seeds are more than {MOST_RUNS} trainings"
-        raise Invalid(detail, errors=[Flaw(detail=detail, pointer="/seeds")])
-    whole = checked(request.task, request.config)
-    if "patience" not in request.config:
-        whole["patience"] = whole["epochs"]
-    asked = request.model_dump(mode="json", include={"task", "dataset", "model", "priority"})
-    varied = [{"cell": cell, "seed": whole["seed"] + turn} for turn in range(request.seeds) for cell in request.cells]
-    return [
-        {"kind": "train", **asked, "config": checked(request.task, {**whole, **each}), "varies": each}
-        for each in varied
-    ]

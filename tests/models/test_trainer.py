@@ -40,11 +40,13 @@ tiny = _tiny()
 class Watch:
     """Remembers what it was told."""
 
-    def __init__(self, stop_after: int | None = None) -> None:
+    def __init__(self, stop_after: int | None = None, enough_after: int | None = None) -> None:
         self.seen: list[Progress] = []
         self.epochs: list[EpochReport] = []
         self.said: list[tuple[str, str]] = []
         self.asked, self.stop_after = 0, stop_after
+        self.bests: list[float] = []
+        self.enough_after = enough_after
 
     def progress(self, progress: Progress) -> None:
         self.seen.append(progress)
@@ -54,6 +56,10 @@ class Watch:
 
     def log(self, text: str, level: str = "info") -> None:
         self.said.append((level, text))
+
+    def enough(self, *, epoch: int, best: float) -> str | None:
+        self.bests.append(best)
+        return "pruned" if epoch == self.enough_after else None
 
     def stop(self) -> str | None:
         self.asked += 1
@@ -307,3 +313,15 @@ def test_scoring_stops_between_two_batches_when_it_is_told_to() -> None:
 
     with pytest.raises(Stopped):
         scoring.evaluate(trained.examples["validation"], trained.state, before_each=stop)
+
+
+def test_who_watches_may_have_enough_after_an_epoch_and_the_best_of_them_is_kept() -> None:
+    watch = Watch(enough_after=2)
+    trained = run(watch)
+    assert [report.epoch for report in trained.history] == [1, 2]
+    assert watch.bests == [max(report.values["accuracy"] for report in watch.epochs[:end]) for end in (1, 2)]
+    assert trained.metrics["validation_accuracy"] == pytest.approx(watch.bests[-1], abs=1e-6)
+    assert ("info", "pruned: stopping after epoch 2") in watch.said
+    undisturbed = Watch()
+    run(undisturbed)
+    assert len(undisturbed.bests) == 3, "not after the last epoch"

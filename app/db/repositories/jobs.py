@@ -158,15 +158,21 @@ class JobRepository:
     def _child_ended(self, parent: Job, child: Job, fraction: float, at: datetime) -> None:
         parent.progress = {"fraction": round(fraction, 4)}
         self.happened(parent, "progress", parent.progress, at)
-        what = ", ".join(f"{name} {value}" for name, value in child.request.get("varies", {}).items())
+        what = ", ".join(f"{name} {_short(value)}" for name, value in child.request.get("varies", {}).items())
         level = "info" if child.state == "succeeded" else "warning"
-        self.happened(parent, "log", {"level": level, "text": f"{what}: {child.state} ({child.id})"}, at)
+        pruned = (child.result or {}).get("pruned")
+        end = child.state if pruned is None else f"pruned after epoch {pruned}"
+        self.happened(parent, "log", {"level": level, "text": f"{what}: {end} ({child.id})"}, at)
 
     def events(self, job: str, *, kinds: Sequence[str] = (), after: int = 0, limit: int = 1000) -> Sequence[JobEvent]:
         query = select(JobEvent).where(JobEvent.job == job, JobEvent.id > after)
         if kinds:
             query = query.where(JobEvent.kind.in_(kinds))
         return self.session.scalars(query.order_by(JobEvent.id).limit(limit)).all()
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _silent(now: datetime) -> tuple[Any, ...]:

@@ -174,6 +174,25 @@ def test_a_comparison_that_cannot_be_is_refused_with_its_place(
     assert client.get("/v1/jobs").json()["items"] == []
 
 
+def test_a_study_is_one_job_and_a_search_that_cannot_be_is_refused_with_its_place(client: TestClient) -> None:
+    asked = {**ORDER, "kind": "tune", "search": {"hidden": [8, 16], "lr": {"low": 1e-4, "high": 1e-2}}, "trials": 3}
+    posted = client.post("/v1/jobs", json=asked)
+    assert posted.status_code == 202, posted.text
+    assert [child["varies"] for child in posted.json()["children"]] == [{"trial": number} for number in range(3)]
+    for search, pointer in (
+        ({"lr": {"low": 0, "high": 1}}, "/search/lr/low"),
+        ({"lr": {"low": 1e-4}}, "/search/lr/high"),
+        ({"lr": {"low": 1e-4, "high": 1, "steps": 3}}, "/search/lr/steps"),
+        ({"lr": "much"}, "/search/lr"),
+        ({"hidden": []}, "/search/hidden"),
+        ({}, "/search"),
+    ):
+        refused = client.post("/v1/jobs", json={**asked, "search": search})
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, pointer)
+    assert client.post("/v1/jobs", json={**asked, "trials": 101}).status_code == 422
+    assert len(client.get("/v1/jobs").json()["items"]) == 1
+
+
 def test_a_warm_start_that_cannot_fit_is_refused_before_it_is_queued(client: TestClient, tmp_path: Path) -> None:
     assert client.post("/v1/jobs", json={**ORDER, "warm_start": "none"}).status_code == 404
     assert client.post("/v1/jobs", json={**ORDER, "warm_start": "no such:0"}).status_code == 422

@@ -25,7 +25,7 @@ from app.jobs.queue import Queue
 from app.services.datasets import Datasets
 from app.services.jobs import Jobs, JobView
 from app.services.registry import Reference, Registry
-from app.services.requests import CompareRequest, EvaluateRequest, TrainRequest
+from app.services.requests import CompareRequest, EvaluateRequest, TrainRequest, TuneRequest
 from app.settings import Settings
 
 pytestmark = pytest.mark.timeout(400)  # several processes, each of which loads torch: slow where cores are busy
@@ -275,3 +275,34 @@ def test_a_comparison_ends_with_one_version_though_a_worker_is_killed_in_its_mid
     assert version.metrics == view.result["metrics"]
     zips = {path.name for path in settings.home.rglob("*") if path.is_file() and zipfile.is_zipfile(path)}
     assert zips == {version.digest}, "the artifacts that were not chosen are gone"
+
+
+def test_a_study_ends_with_its_best_trial_as_a_version_though_a_worker_is_killed_in_its_midst(
+    jobs: Jobs, settings: Settings, database: Database, database_url: str
+) -> None:
+    search = {"hidden": [4, 8], "lr": {"low": 1e-4, "high": 1e-1, "log": True}}
+    asked = {"kind": "tune", "task": "sentiment", "dataset": "reviews", "model": "tuned", "search": search, "trials": 3}
+    config = {"epochs": 2, "embedding": 8}
+    parent = jobs.submit(TuneRequest.model_validate({**asked, "config": config})).id
+    with worker(settings, database_url):
+        until(jobs, parent, lambda view: len(view.children[1].varies) > 1)
+    settled = jobs.get(parent).children[1].varies
+    with database.write() as session:  # as if its lease had run out
+        session.execute(update(Job).where(Job.lease_until.is_not(None)).values(lease_until=database.now(session)))
+    with worker(settings, database_url):
+        view = until(jobs, parent, lambda view: view.state in {"succeeded", "failed"})
+    assert view.error is None
+    assert view.result is not None
+    rows = view.result["trials"]
+    assert {"trial": 1, **rows[1]["params"]} == settled, "what was settled holds"
+    assert all(4 <= row["params"]["hidden"] <= 8 and row["score"] is not None for row in rows)
+    best = max(rows, key=lambda row: (row["score"], -row["loss"]))
+    assert view.result["best"]["trial"] == best["trial"]
+    version = Registry(database, open_blobs(settings.blob_store), settings).resolve(Reference.parse("tuned"))
+    assert (version.version, version.job) == (1, best["job"])
+    assert {name: version.config[name] for name in search} == best["params"]
+    assert version.study is not None
+    assert version.study["trials"] == rows
+    child = jobs.get(best["job"])
+    assert child.result is not None
+    assert list(child.result["by_epoch"]) == ["1", "2"]
