@@ -1,8 +1,8 @@
 # make run     set up, migrate, start the API and a worker on 127.0.0.1:8000
 # make test    set up, check format, lint and types, and run every test
-# Others: setup, check, format, docs, clean.
+# Others: setup, check, format, docs, answers, clean.
 
-.PHONY: run test setup check format docs clean
+.PHONY: run test setup check format docs answers clean
 .DEFAULT_GOAL := run
 
 STAMP := .venv/.ready
@@ -24,6 +24,9 @@ format: $(STAMP)
 
 docs: $(STAMP)
 	@$(BIN)/python scripts/settings_page > docs/settings.md
+
+answers: $(STAMP)
+	@$(BIN)/python scripts/record_answers
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,6 +14,7 @@ from fastapi_offline import FastAPIOffline
 
 from app.api import datasets, devices, health, inspect, jobs, models, predict, problems, tasks, vectors
 from app.api.deps import Middleware
+from app.api.document import describe
 from app.blobs import Blobs
 from app.db.engine import Database
 from app.metrics import Metrics
@@ -107,25 +108,5 @@ def create_app(services: Services) -> FastAPI:
     ):
         app.include_router(router)
     app.add_middleware(Middleware, owner=app)
-    _describe(app)
+    describe(app)
     return app
-
-
-def _describe(app: FastAPI) -> None:
-    """Put the shape of problems into the OpenAPI document, and sentences in place of functions' names."""
-    plain = app.openapi
-
-    def openapi() -> dict[str, object]:
-        document = plain()
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        if "Problem" not in schemas:
-            made = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(made.pop("$defs", {}))
-            schemas["Problem"] = made
-            for shape in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(shape, None)
-            for operation in (each for path in document["paths"].values() for each in path.values()):
-                operation["summary"] = operation.get("description", operation["summary"]).split("\n")[0]
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]

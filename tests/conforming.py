@@ -30,7 +30,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.service import ROOT
 
-HANG = 10.0
+HANG = 30.0
 CHECKS = [
     status_code_conformance,
     content_type_conformance,
