@@ -18,8 +18,9 @@ from app.jobs.loop import Loop, Parts
 from app.jobs.queue import Queue
 from app.services.datasets import Datasets
 from app.services.housekeeping import HouseKeeping
-from app.services.jobs import Jobs, JobView, TrainRequest
+from app.services.jobs import Jobs, JobView
 from app.services.registry import Registry
+from app.services.requests import TrainRequest
 from app.services.vectors import VectorFiles
 from app.settings import Settings
 
