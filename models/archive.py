@@ -6,6 +6,7 @@ of it than `LARGEST_FILE`.
 
 from __future__ import annotations
 
+import lzma
 import tempfile
 import zipfile
 import zlib
@@ -22,7 +23,16 @@ MOST_FILES = 200_000
 LITTER = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
 """What file managers leave behind."""
 
-DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError)
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    RuntimeError,  # an encrypted file; and its NotImplementedError: a compression or a version that zipfile cannot read
+    EOFError,
+    OSError,
+    ValueError,
+)
+"""What `zipfile` raises on a damaged, foreign or hostile zip."""
 
 Attach = Callable[[bytes], Any]
 """What a named file becomes in its row. Raises `ValueError`, in a sentence, on a file that cannot be used."""

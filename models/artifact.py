@@ -12,7 +12,6 @@ import hashlib
 import json
 import re
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from models import catalog
+from models.archive import DAMAGED
 from models.task import Card, Config, Schema
 
 FORMAT = 1
@@ -200,9 +200,9 @@ def unpack(archive: Path, folder: Path) -> Artifact:
     try:
         with zipfile.ZipFile(archive) as opened:
             _extract(opened, folder, min(LARGEST, max(SMALL, SWOLLEN * archive.stat().st_size)))
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError, zlib.error) as error:
-        if isinstance(error, ArtifactError):
-            raise
+    except ArtifactError:
+        raise
+    except DAMAGED:
         raise ArtifactError("the file is not a readable zip archive") from None
     return read(folder)
 

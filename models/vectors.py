@@ -9,26 +9,22 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from models.archive import DAMAGED
+
 LARGEST_WIDTH = 4096
 LARGEST = 4 * 1024**3
 
 UNREADABLE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    ValueError,
-    EOFError,
-    OSError,
-    RuntimeError,  # an encrypted zip, an unknown compression, JSON nested too deeply
+    *DAMAGED,  # JSON nested too deeply is among them
     MemoryError,  # an array whose header promises more than there is
     OverflowError,
 )
-"""What a damaged or hostile zip raises while it is read."""
+"""What a damaged or hostile zip raises while it, and the JSON and the array in it, are read."""
 
 
 class VectorError(ValueError):

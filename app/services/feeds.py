@@ -12,8 +12,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import psycopg
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.notices import heard
+from app.errors import NotFound
 from app.services.jobs import EventView, Jobs
 
 log = structlog.get_logger("cellgate.feeds")
@@ -52,10 +54,19 @@ class Feed:
             self.last = event.id
         while len(self.events) > KEPT:
             self.floor = self.events.popleft().id
-        self.ended = ended and len(found) < AT_ONCE
-        if found or self.ended:
-            self.changed.set()
-            self.changed = asyncio.Event()
+        if ended and len(found) < AT_ONCE:
+            self.end()
+        elif found:
+            self._wake()
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self.ended = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
 
     def since(self, after: int) -> list[EventView]:
         """What is held of the events after one."""
@@ -75,7 +86,7 @@ class Feeds:
     async def follow(self, job: str, *, after: int, silence: float) -> AsyncIterator[list[EventView]]:
         """The events after one, in order and without a gap, until the job's last; an empty list each `silence` seconds.
 
-        The job is known to exist.
+        The job is known to exist; where it is deleted meanwhile, that was its last.
         """
         feed = self._enter(job, after)
         try:
@@ -96,15 +107,20 @@ class Feeds:
             self._leave(job, feed)
 
     async def _behind(self, job: str, after: int) -> list[EventView]:
-        return list(await asyncio.to_thread(self.jobs.events, job, after=after, limit=AT_ONCE))
+        with contextlib.suppress(NotFound):  # deleted: nothing is held any more
+            return list(await asyncio.to_thread(self.jobs.events, job, after=after, limit=AT_ONCE))
+        return []
 
     def _enter(self, job: str, after: int) -> Feed:
         if job not in self._feeds:
 
             def look(last: int) -> tuple[Sequence[EventView], bool]:
-                # Asked first: what an ended job did is then among the events that follow.
-                ended = self.jobs.get(job).state in ENDED
-                return self.jobs.events(job, after=last, limit=AT_ONCE), ended
+                try:
+                    # Asked first: what an ended job did is then among the events that follow.
+                    ended = self.jobs.get(job).state in ENDED
+                    return self.jobs.events(job, after=last, limit=AT_ONCE), ended
+                except NotFound:
+                    return [], True  # deleted: nothing follows
 
             self._feeds[job] = Feed(look, after)
             self._tasks[job] = asyncio.create_task(self._watch(self._feeds[job]))
@@ -121,16 +137,20 @@ class Feeds:
             self._tasks.pop(job).cancel()
 
     async def _watch(self, feed: Feed) -> None:
-        while not feed.ended:
-            feed.poked.clear()
-            before = feed.last
-            try:
-                await feed.refresh()
-            except Exception as error:
-                log.warning("events cannot be looked for now", error=type(error).__name__)
-            if feed.last == before and not feed.ended:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(feed.poked.wait(), LOOK_NOTIFIED if self._notified else LOOK_EVERY)
+        try:
+            while not feed.ended:
+                feed.poked.clear()
+                before = feed.last
+                try:
+                    await feed.refresh()
+                except SQLAlchemyError as error:
+                    # A database that is away for a while: those who follow wait, and miss no event.
+                    log.warning("events cannot be looked for now", error=type(error).__name__)
+                if feed.last == before and not feed.ended:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(feed.poked.wait(), LOOK_NOTIFIED if self._notified else LOOK_EVERY)
+        finally:
+            feed.end()  # nobody waits for a look that will not come
 
     async def _listen(self) -> None:
         """Poke the feed of each job that Postgres speaks of."""

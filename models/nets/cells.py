@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -78,7 +79,7 @@ class Coupled(Cell):
         return flat
 
 
-class Loop(Cell):
+class Loop(Cell, ABC):
     """A cell whose steps are written out here; what goes in is projected for all steps at once."""
 
     vectors = 2
@@ -107,10 +108,10 @@ class Loop(Cell):
             ahead = ahead.masked_fill(_past(x, lengths)[:, :, None], 0.0)
         return ahead, tuple(states)
 
+    @abstractmethod
     def _loop(self, z: Tensor, u: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """z (T, D, B, G*H) projected inputs, u (D, H, G*H), states of (D, B, H) -> h at every step (T, D, B, H),
         the last states."""
-        raise NotImplementedError
 
 
 class Peephole(Loop):

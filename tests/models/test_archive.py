@@ -63,6 +63,27 @@ def test_a_zip_without_one_table_says_so(tmp_path: Path, files: dict[str, bytes]
     assert sentence in bad.detail
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_file_whose_bytes_are_damaged_is_refused(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w", method) as file:
+        file.writestr("a", bytes(range(256)) * 4)
+    path.write_bytes(path.read_bytes()[:31] + b"\xff" * 12 + path.read_bytes()[43:])
+    with pytest.raises(ValueError, match="the file 'a' of the zip is damaged"):
+        Archive(path).read("a")
+
+
+@pytest.mark.parametrize(("place", "value"), [(6, 1), (8, 99)], ids=["encrypted", "an unknown compression"])
+def test_a_file_that_zipfile_cannot_read_is_refused(tmp_path: Path, place: int, value: int) -> None:
+    path = zipped(tmp_path, {"a": b"1"})
+    data = bytearray(path.read_bytes())
+    directory = data.index(b"PK\x01\x02") + 2  # whose fields stand two bytes later
+    data[place] = data[directory + place] = value
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="the file 'a' of the zip is damaged"):
+        Archive(path).read("a")
+
+
 def test_bombs_and_broken_zips_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = zipped(tmp_path, {"zeros.npy": bytes(5_000_000)})
     monkeypatch.setattr(archive, "LARGEST_FILE", 1_000_000)

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from app.db.engine import Database
+from app.db.repositories.jobs import JobRepository
 from app.jobs.queue import Claim, Queue
 from app.services import feeds
 from app.services.feeds import Feeds
@@ -99,9 +101,50 @@ def test_a_silent_job_gives_a_sign_of_life(jobs: Jobs, claim: Claim) -> None:
     assert asyncio.run(run()) == [0, 0, 0]
 
 
+def test_a_job_that_is_deleted_ends_for_all_who_follow_it(
+    jobs: Jobs, database: Database, claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "KEPT", 1)  # so that who joins late asks the database
+
+    async def run() -> list[list[int]]:
+        hub = Feeds(jobs)
+        first = hub.follow("job", after=0, silence=60)
+        before = [event.id for event in await anext(first)]
+        with database.write() as session:
+            JobRepository(session).delete("job")
+        late = await asyncio.wait_for(followed(hub), 20)
+        rest = [event.id async for found in first for event in found]
+        await hub.close()
+        return [before, late, rest]
+
+    before, late, rest = asyncio.run(run())
+    assert len(before) == 2
+    assert late == rest == []
+
+
+def test_a_database_that_is_away_ends_nothing(
+    jobs: Jobs, database: Database, claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = jobs.get
+    looks = iter([OperationalError("SELECT 1", {}, OSError("away"))] * 2)
+
+    def get(id: str) -> object:  # noqa: A002
+        for error in looks:
+            raise error
+        return plain(id)
+
+    monkeypatch.setattr(jobs, "get", get)
+    queue(database).succeed(claim, lambda _: {})
+
+    async def run() -> list[int]:
+        return await asyncio.wait_for(followed(Feeds(jobs)), 20)
+
+    assert asyncio.run(run()) == [event.id for event in jobs.events("job")]
+    assert next(looks, None) is None
+
+
+@pytest.mark.parametrize("database_url", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True)
 def test_postgres_tells_at_once(jobs: Jobs, database: Database, claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
-    if database.sqlite:
-        pytest.skip("SQLite has no notices; a clock looks for events there")
     monkeypatch.setattr(feeds, "LOOK_NOTIFIED", 60.0)
 
     async def run() -> float:
