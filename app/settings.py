@@ -10,6 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from models.faults import said
+
 PREFIX = "CELLGATE_"
 
 SECRET = {"CELLGATE_DATABASE_URL", "CELLGATE_BLOBS"}
@@ -97,5 +99,5 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
             known = ", ".join(PREFIX + field.upper() for field in Settings.model_fields)
             raise WrongSetting(f"unknown setting {name}; known: {known}") from None
         if name in SECRET:
-            raise WrongSetting(f"{name}: {first['msg']}") from None
-        raise WrongSetting(f"{name}={first['input']!r}: {first['msg']}") from None
+            raise WrongSetting(f"{name}: {said(first)}") from None
+        raise WrongSetting(f"{name}={first['input']!r}: {said(first)}") from None

@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 
 from models import catalog
 from models.archive import DAMAGED
+from models.faults import summary
 from models.task import Card, Config, Schema
 
 FORMAT = 1
@@ -144,7 +145,7 @@ def read(folder: Path) -> Artifact:
     except catalog.UnknownTask as error:
         raise ArtifactError(str(error)) from None
     except ValidationError as error:
-        raise ArtifactError(f"state or config does not fit the task '{manifest.task}': {_first(error)}") from None
+        raise ArtifactError(f"state or config does not fit the task '{manifest.task}': {summary(error)}") from None
     return Artifact(folder=folder, manifest=manifest, state=state, config=config)
 
 
@@ -163,16 +164,11 @@ def _manifest(folder: Path) -> Manifest:
             raise ArtifactError(f"format {found['format']} is newer than this service reads ({FORMAT}); update it")
         return Manifest.model_validate(found)
     except ValidationError as error:
-        raise ArtifactError(f"'{CARD}' is not a card: {_first(error)}") from None
+        raise ArtifactError(f"'{CARD}' is not a card: {summary(error)}") from None
     except (ValueError, RecursionError) as error:
         if isinstance(error, ArtifactError):
             raise
         raise ArtifactError(f"'{CARD}' is not JSON") from None
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors(include_input=False)[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def digest(path: Path) -> str:

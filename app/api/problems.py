@@ -18,6 +18,7 @@ from starlette.routing import Match
 
 from app import errors
 from app.errors import Busy, CellgateError, Flaw, Invalid
+from models.faults import said
 
 log = structlog.get_logger("cellgate.api")
 
@@ -143,8 +144,7 @@ def _flaw(error: dict[str, Any], body: Any) -> Flaw:
     where, *place = error["loc"] or ("body",)
     steps = _steps(place, body, missing=error["type"] == "missing") if where == "body" else place
     pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
-    message = str(error["msg"])
-    return Flaw(detail=message if where == "body" else f"{where}: {message}", pointer=pointer)
+    return Flaw(detail=said(error) if where == "body" else f"{where}: {said(error)}", pointer=pointer)
 
 
 def _steps(place: Sequence[Any], body: Any, *, missing: bool) -> list[Any]:

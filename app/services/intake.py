@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from app.errors import Flaw, Invalid
 from models import archive
+from models.faults import summary
 from models.readers import READERS, TABLES, Bad, Record
 from models.task import PARTS, Card, Fault, Part, Schema, Tally
 
@@ -168,11 +169,8 @@ def _read(path: Path, card: Card, media_type: str) -> Iterator[Record | Bad]:
 
 
 def _sentence(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    place = ".".join(str(step)[:80] for step in first["loc"])
     others = error.error_count() - 1
-    more = f" (and {others} more in this row)" if others else ""
-    return f"{place + ': ' if place else ''}{first['msg'][:300]}{more}"
+    return summary(error) + (f" (and {others} more in this row)" if others else "")
 
 
 class _Chooser:

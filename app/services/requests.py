@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 
 from app.errors import Flaw, Invalid
 from models import catalog
+from models.faults import said
 from models.task import Cell, Part
 
 NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
@@ -143,7 +144,7 @@ def checked(task: str, config: Mapping[str, Any]) -> dict[str, Any]:
         return card.config.model_validate(config).model_dump(mode="json")
     except ValidationError as error:
         flaws = [
-            Flaw(detail=each["msg"], pointer="/config/" + "/".join(str(p) for p in each["loc"][:1]))
+            Flaw(detail=said(each), pointer="".join(f"/{step}" for step in ("config", *each["loc"][:1])))
             for each in error.errors(include_url=False, include_input=False)
         ]
         raise Invalid(f"the config does not fit the task '{task}'", errors=flaws) from None

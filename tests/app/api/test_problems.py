@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,41 @@ def test_a_problem_names_the_place(client: TestClient, path: str, body: str, sta
     assert problem["detail"]
     if pointer is not None:
         assert pointer in [each.get("pointer") for each in problem["errors"]]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "flaw"),
+    [
+        (
+            "/v1/jobs",
+            {"kind": "compare", "task": "sentiment", "dataset": "x", "model": "m", "cells": ["gru", "gru"]},
+            {"detail": "the cell 'gru' stands twice", "pointer": "/cells"},
+        ),
+        (
+            "/v1/forecasting",
+            {"inputs": [{"values": [None]}]},
+            {"detail": "every value is null; at least one number is needed", "pointer": "/inputs/0/values"},
+        ),
+        (
+            "/v1/jobs",
+            {"task": "anomaly", "dataset": "x", "model": "m", "config": {"bidirectional": True}},
+            {
+                "detail": "`bidirectional` would read the future that the predictor forecasts; use the autoencoder",
+                "pointer": "/config",
+            },
+        ),
+        (
+            "/v1/datasets?task=ner",
+            {"tokens": ["a", "b", "c"], "tags": ["O", "O"]},
+            {"detail": "3 tokens but 2 tags", "line": 1},
+        ),
+    ],
+    ids=["request", "item", "config", "row"],
+)
+def test_a_sentence_of_ours_stands_alone(client: TestClient, path: str, body: object, flaw: dict[str, object]) -> None:
+    headers = {"content-type": "application/x-ndjson"} if "datasets" in path else JSON
+    answer = client.post(path, content=json.dumps(body), headers=headers)
+    assert (answer.status_code, answer.json()["errors"]) == (422, [flaw])
 
 
 def test_a_request_id_is_echoed_unless_it_is_hostile(client: TestClient) -> None:
