@@ -78,3 +78,39 @@ def test_a_training_that_gets_no_better_keeps_the_weights_it_began_with(old: Tra
     begun = learn(OLD, warm=started(old), lr=1e-9, dropout=0.0)
     assert begun.metrics["validation_loss"] <= old.metrics["validation_loss"] + 1e-6
     assert [report.epoch for report in begun.history] == [0, 1, 2, 3]
+
+
+def built(task: str, rows: list[dict[str, Any]], **config: Any) -> tuple[Any, Any]:
+    """The state of some rows, and a net that has learnt nothing."""
+    card, made = catalog.card(task), catalog.card(task).config(**(SMALL | config))
+    state = catalog.codec(task).learn([card.row.model_validate(row) for row in rows], made)
+    return state, catalog.network(task).build(state, made)
+
+
+def carried(task: str, old: tuple[Any, Any], new: tuple[Any, Any]) -> list[str]:
+    warm = Warm(name="old:1", state=old[0], tensors=old[1].state_dict())
+    return transfer(catalog.network(task), new[1], new[0], warm)
+
+
+def test_durations_of_a_melody_keep_their_own_rows() -> None:
+    old = built("melody", [{"notes": [{"pitch": 60, "duration": each} for each in (0.5, 1.0, 2.0)]}] * 2)
+    new = built("melody", [{"notes": [{"pitch": 60, "duration": each} for each in (0.25, 1.0, 4.0, 2.0)]}] * 2)
+    carried("melody", old, new)
+    for here, there in ((1, 1), (2, 2), (4, 3)):  # of 1.0, of 2.0, and of what stands before the first note
+        kept, known = (net.reader.durations.weight[at] for (_, net), at in ((new, here), (old, there)))
+        assert torch.equal(kept, known)
+    assert torch.equal(new[1].heads["duration"].output.weight[2], old[1].heads["duration"].output.weight[2])
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_pieces_of_a_translation_keep_their_own_rows(joint: bool) -> None:
+    words = [("the cat", "le chat"), ("the dog", "le chien"), ("a cat", "un chat")]
+    more = [*words, ("a red house", "une maison rouge"), ("the red fox", "le renard rouge")]
+    old, new = (
+        built("translation", [{"source": a, "target": b} for a, b in pairs] * 4, joint=joint) for pairs in (words, more)
+    )
+    carried("translation", old, new)
+    here, there = (state.written.pieces.index("l") + 3 for state, _ in (new, old))
+    assert here != there
+    assert torch.equal(new[1].embeddings[-1].weight[here], old[1].embeddings[-1].weight[there])
+    assert torch.equal(new[1].embeddings[0].weight[:3], old[1].embeddings[0].weight[:3])

@@ -6,6 +6,8 @@ K keys.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping, Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -140,6 +142,13 @@ class MelodyNetwork(Network[State, MelodyConfig]):
         for name, head in net.heads.items():
             if name in starts:
                 starts[name](head)
+
+    def names(self, state: State) -> Mapping[str, tuple[Sequence[Hashable], ...]]:
+        return {
+            "reader.durations.weight": ((*state.durations, "start"),),
+            "heads.duration.output.weight": (state.durations,),
+            "heads.duration.output.bias": (state.durations,),
+        }
 
     def loss(self, net: nn.Module, batch: Batch) -> tuple[Tensor, int]:
         lengths = batch.arrays["lengths"]

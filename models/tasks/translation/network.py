@@ -5,12 +5,14 @@ B sentences, K beams, T pieces of a source (padded), Q pieces of a target (padde
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping, Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.batch import Batch
 from models.nets.seq2seq import Encode, EncoderDecoder, Step, real
-from models.subwords import END, PADDING
+from models.subwords import END, FIRST, PADDING
 from models.task import Function, Network
 from models.tasks.translation.schema import State, TranslationConfig
 
@@ -30,6 +32,12 @@ class TranslationNetwork(Network[State, TranslationConfig]):
             word_dropout=config.word_dropout,
             label_smoothing=config.label_smoothing,
         )
+
+    def names(self, state: State) -> Mapping[str, tuple[Sequence[Hashable], ...]]:
+        sides = [state.source] if state.target is None else [state.source, state.target]
+        pieces = [(*range(FIRST), *side.pieces) for side in sides]
+        tables = {f"embeddings.{index}.weight": (each,) for index, each in enumerate(pieces)}
+        return {**tables, "bias": (pieces[-1],)}
 
     def loss(self, net: nn.Module, batch: Batch) -> tuple[Tensor, int]:
         source, target, lengths = (batch.arrays[name] for name in ("source", "target", "lengths"))
