@@ -118,24 +118,14 @@ class Registry:
 
     def store(self, archive: Path) -> Stored:
         """Verify an artifact's zip and put it into the blob store. Raises `Invalid`."""
-        with tempfile.TemporaryDirectory(prefix="cellgate-artifact-") as folder:
-            try:
-                found = artifact.unpack(archive, Path(folder))
-            except ArtifactError as error:
-                raise Invalid(f"the artifact is refused: {error}", errors=[Flaw(detail=str(error))]) from None
-        size = archive.stat().st_size
-        return Stored(manifest=found.manifest, blob=self.blobs.put(archive), bytes=size)
+        manifest, size = _verified(archive), archive.stat().st_size
+        return Stored(manifest=manifest, blob=self.blobs.put(archive), bytes=size)
 
     def stored(self, blob: str) -> Stored:
         """An artifact that lies in the blob store already. Raises `NotFound`, `Invalid`."""
         with tempfile.TemporaryDirectory(prefix="cellgate-artifact-") as folder:
-            path, unpacked = local(self.blobs, blob, Path(folder)), Path(folder) / "unpacked"
-            unpacked.mkdir()
-            try:
-                found = artifact.unpack(path, unpacked)
-            except ArtifactError as error:
-                raise Invalid(f"the artifact is refused: {error}", errors=[Flaw(detail=str(error))]) from None
-            return Stored(manifest=found.manifest, blob=blob, bytes=path.stat().st_size)
+            archive = local(self.blobs, blob, Path(folder))
+            return Stored(manifest=_verified(archive), blob=blob, bytes=archive.stat().st_size)
 
     def register(
         self,
@@ -338,6 +328,15 @@ def resolved(session: Session, reference: Reference) -> VersionView:
             raise NotFound(f"the model '{reference.name}' has no alias '{reference.alias}'")
         number = alias.version
     return _version(rows, _numbered(rows, reference.name, number))
+
+
+def _verified(archive: Path) -> Manifest:
+    """The manifest of an artifact that is what it says. Raises `Invalid`."""
+    with tempfile.TemporaryDirectory(prefix="cellgate-artifact-") as folder:
+        try:
+            return artifact.unpack(archive, Path(folder)).manifest
+        except ArtifactError as error:
+            raise Invalid(f"the artifact is refused: {error}", errors=[Flaw(detail=str(error))]) from None
 
 
 def _name(text: str) -> str:
