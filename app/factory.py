@@ -25,6 +25,7 @@ from app.services.jobs import Jobs
 from app.services.keys import Keys
 from app.services.pictures import Pictures
 from app.services.registry import Registry
+from app.services.results import Results
 from app.services.vectors import VectorFiles
 from app.serving.inspections import Inspections
 from app.serving.predictions import Predictions
@@ -53,6 +54,7 @@ class Services:
     jobs: Jobs
     feeds: Feeds
     pictures: Pictures
+    results: Results
     registry: Registry
     keys: Keys
     answers: Answers

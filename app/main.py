@@ -16,6 +16,7 @@ from app.services.jobs import Jobs
 from app.services.keys import Keys, refuse_without_keys
 from app.services.pictures import Pictures
 from app.services.registry import Registry
+from app.services.results import Results
 from app.services.vectors import VectorFiles
 from app.serving.inspections import Inspections
 from app.serving.loaded import Loaded
@@ -39,6 +40,7 @@ def build(given: Settings) -> Services:
         jobs=jobs,
         feeds=Feeds(jobs),
         pictures=Pictures(jobs),
+        results=Results(database, blobs),
         registry=registry,
         keys=Keys(database, given),
         answers=Answers(database),

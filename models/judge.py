@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -17,6 +19,17 @@ GLANCE = 256
 """Training examples at most that are scored after each epoch, and never more than the validation part has."""
 LEAST_STEPS = 4096
 """Padded steps of a batch that is only read, at least: nothing of it is kept for a gradient."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What was found of one batch."""
+
+    loss: float
+    """Summed over the batch."""
+    count: int
+    """What the sum runs over."""
+    outputs: Sequence[Any]
 
 
 class Judge:
@@ -34,22 +47,28 @@ class Judge:
         with torch.autocast(self.device.split(":", maxsplit=1)[0], dtype=torch.bfloat16, enabled=self.bf16):
             return self.network.loss(self.net, tensors)
 
-    def evaluate(
-        self, examples: Sequence[Example], state: Schema, *, before_each: Callable[[], None] | None = None
-    ) -> dict[str, float]:
-        """`loss` and the codec's scores over a part. `before_each` batch may raise, to stop."""
+    def evaluate(self, examples: Sequence[Example], state: Schema) -> dict[str, float]:
+        """`loss` and the codec's scores over a part."""
+        return self.scored(examples, self.judged(examples, state))
+
+    def judged(self, examples: Sequence[Example], state: Schema, *, skip: int = 0) -> Iterator[Judged]:
+        """Each batch of `batches`, in its order, but for the first so many."""
         self.net.eval()
         run = TorchRun(self.net, self.network, self.device)
-        outputs: list[Any] = [None] * len(examples)
         params = self.codec.card.scoring or self.codec.card.params()
-        total, counted = 0.0, 0
-        for chosen, batch in self.batches(examples):
-            if before_each is not None:
-                before_each()
+        for _, batch in islice(self.batches(examples), skip, None):
             with torch.inference_mode():
-                loss, n = self.loss(batch)
-            total, counted = total + loss.item(), counted + n
-            for index, output in zip(chosen, self.codec.predict(run, batch, params, state), strict=True):
+                loss, count = self.loss(batch)
+            outputs = self.codec.predict(run, batch, params, state)
+            yield Judged(loss=loss.item(), count=count, outputs=outputs)
+
+    def scored(self, examples: Sequence[Example], judged: Iterable[Judged]) -> dict[str, float]:
+        """`loss` and the codec's scores over a part whose every batch was judged."""
+        outputs: list[Any] = [None] * len(examples)
+        total, counted = 0.0, 0
+        for chosen, each in zip(self.cut(examples), judged, strict=True):
+            total, counted = total + each.loss, counted + each.count
+            for index, output in zip(chosen, each.outputs, strict=True):
                 outputs[index] = output
         return {"loss": total / max(1, counted), **self.codec.score(outputs, [example.answer for example in examples])}
 
@@ -72,9 +91,13 @@ class Judge:
 
     def batches(self, examples: Sequence[Example]) -> Iterator[tuple[list[int], Batch]]:
         """Every example once, in batches of near-equal length, with their places."""
-        lengths = [example.length for example in examples]
-        for chosen in batches(lengths, steps=max(LEAST_STEPS, self.config.batch_steps)):
+        for chosen in self.cut(examples):
             yield chosen, self.codec.collate([examples[i] for i in chosen])
+
+    def cut(self, examples: Sequence[Example]) -> Iterator[list[int]]:
+        """The places of the examples of each batch."""
+        lengths = [example.length for example in examples]
+        yield from batches(lengths, steps=max(LEAST_STEPS, self.config.batch_steps))
 
 
 def glanced_at(train: Sequence[Example], validation: Sequence[Example]) -> Sequence[Example]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -148,6 +148,8 @@ class Card:
     """How a zip becomes records of rows (audio and labels, MIDI files); None: a zip is refused."""
     answers: tuple[str, ...] = ("label",)
     """Fields of a row that hold its answer: what is left tells it from another row."""
+    named: Mapping[str, str] = field(default_factory=dict)
+    """Fields that a row calls otherwise than its item does: ``{"source": "text"}``."""
     scoring: Params | None = None
     """Params with which parts are scored while learning (a narrow beam, nothing generated); default: a request's."""
     media: Mapping[str, Callable[[Any], bytes]] = field(default_factory=dict)
@@ -156,6 +158,13 @@ class Card:
     def parse_item(self, value: Any) -> Any:
         """A JSON value as an item of this task. Raises pydantic's `ValidationError`."""
         return TypeAdapter(self.item).validate_python(value)
+
+    def asked(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What a row, as JSON, asks: its item, without the answer and without what only data sets say."""
+        shapes = [shape for shape in (self.item, *get_args(self.item)) if hasattr(shape, "model_fields")]
+        known = {name for shape in shapes for name in shape.model_fields}
+        renamed = {self.named.get(name, name): value for name, value in row.items()}
+        return {name: value for name, value in renamed.items() if name in known}
 
 
 class Vectors(Protocol):

@@ -178,6 +178,15 @@ def test_a_bad_item_fails_alone(learnt: Learnt) -> None:
     assert outputs(loaded, good) == expected
 
 
+def test_a_row_holds_an_item_and_shows_no_answer(learnt: Learnt) -> None:
+    card = learnt.card
+    path = Path(catalog.__file__).parent / "tasks" / card.name / "sample.jsonl"
+    items = [card.asked(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert all(items)
+    assert not {name for item in items for name in item} & {*card.answers, "split", "id"}
+    assert len(outputs(predictor.load(learnt.folder), items[:8])) == 8
+
+
 class Interrupting:
     """A monitor that stops a training after some batches, and the keeper of what was laid down then."""
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from app.api.deps import PageSize, PageToken, Use, require
+from app.api.download import streamed
 from app.api.problems import responses
 from app.errors import Flaw, Invalid
 from app.services.answers import Answer
@@ -63,6 +64,10 @@ EXAMPLE = {
             "trials": 20,
         },
     },
+    "predict": {
+        "summary": "Answer every row of a data set",
+        "value": {"kind": "predict", "model": "reviews@production", "dataset": "reviews-2026"},
+    },
     "compare": {
         "summary": "Compare two cells",
         "value": {
@@ -109,14 +114,19 @@ def submit(
     caller: Annotated[str, require("train")],
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
-    """Queue a training, a comparison of cells, a study or an evaluation. `Location` names the job; watch it there,
-    or live under `/events`.
+    """Queue a training, a comparison of cells, a study, an evaluation or a bulk prediction. `Location` names the job;
+    watch it there, or live under `/events`.
 
     With `warm_start` a training begins with the weights of a version of the same task, `cell` and sizes. What is
     counted is counted anew from the data set (words, labels, scales); weights are carried over where they fit, those
     of words and labels one by one, and the log says which. The start is judged as epoch 0.
 
     An evaluation gives the loss and the task's metrics of a version on one part; it registers nothing.
+
+    A bulk prediction answers the rows of a data set, or of its part `split`, with the answers of the task's own route.
+    Its result, `GET /v1/jobs/{id}/result`, is JSON Lines in the order of the rows: `{"row": n, "output": {...}}`, or
+    `{"row": n, "error": "..."}` where a row cannot be answered; rows count from 0 over the whole data set. A `seed`
+    among the task's params is drawn when the job is made, unless it is given.
 
     A comparison is a parent: its trainings are child jobs, one for each cell and seed, which all workers share.
     All take the same data, splits and epochs (`patience` is off unless `config` sets it). Its result is a table:
@@ -201,6 +211,29 @@ def logs(id: str, use: Use) -> LogList:  # noqa: A002
     """What the job said."""
     found = use.jobs.events(id, kinds=["log"], limit=100_000)
     return LogList(items=[LogView(at=event.at, **event.data) for event in found])
+
+
+@router.get(
+    "/{id}/result",
+    response_class=Response,
+    responses={
+        200: {"content": {"application/x-ndjson": {}}},
+        304: {"description": "Not modified."},
+        **responses(404, 409),
+    },
+    dependencies=[require("train")],
+)
+def result(id: str, use: Use, if_none_match: Annotated[str | None, Header(max_length=1000)] = None) -> Response:  # noqa: A002
+    """What a bulk prediction found, a JSON object a line. `ETag` is the SHA-256 of the lines."""
+    lines, file = use.results.open(id)
+    return streamed(
+        file,
+        lines.digest,
+        size=lines.bytes,
+        filename=f"{id}.jsonl",
+        media_type="application/x-ndjson",
+        if_none_match=if_none_match,
+    )
 
 
 def _picture(form: Literal["png", "svg"], media_type: str) -> None:

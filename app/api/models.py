@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from app.api.deps import PageSize, PageToken, Use, require
+from app.api.download import streamed
 from app.api.problems import responses
 from app.services.pages import Page
 from app.services.registry import ModelView, MoveView, VersionView
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
-
-CHUNK = 1024 * 1024
 
 
 class Pointed(BaseModel):
@@ -137,16 +134,14 @@ async def delete(name: str, version: Number, use: Use) -> None:
 def artifact(name: str, version: Number, use: Use, if_none_match: Annotated[str | None, Header()] = None) -> Response:
     """The version as a zip: data, never code. `ETag` is its SHA-256."""
     view, file = use.registry.open(name, version)
-    tag = f'"{view.digest}"'
-    if if_none_match is not None and tag in if_none_match:
-        file.close()
-        return Response(status_code=304, headers={"ETag": tag})
-    headers = {
-        "ETag": tag,
-        "Content-Length": str(view.bytes),
-        "Content-Disposition": f'attachment; filename="{name}-{version}.zip"',
-    }
-    return StreamingResponse(_chunks(file), media_type="application/zip", headers=headers)
+    return streamed(
+        file,
+        view.digest,
+        size=view.bytes,
+        filename=f"{name}-{version}.zip",
+        media_type="application/zip",
+        if_none_match=if_none_match,
+    )
 
 
 @router.get(
@@ -159,12 +154,6 @@ def export(name: str, version: Number, use: Use, format: Literal["onnx"] = "onnx
     """The network alone, for another runtime; 409 where it has no exact form there."""
     headers = {"Content-Disposition": f'attachment; filename="{name}-{version}.onnx"'}
     return Response(use.registry.onnx(name, version), media_type="application/octet-stream", headers=headers)
-
-
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    with file:
-        while chunk := file.read(CHUNK):
-            yield chunk
 
 
 @router.put("/{name}/aliases/{alias}", responses=responses(404))

@@ -114,16 +114,17 @@ class Job(Table):
     waits: Mapped[bool] = mapped_column(server_default=false())
     """A parent waits until its children have ended, and no worker claims it before."""
     artifact: Mapped[str | None] = mapped_column(index=True)
-    """Digest of a child's artifact, kept in the blob store until the parent has chosen one."""
+    """Digest of what it made: of a child, its artifact, kept until the parent has chosen one; of a bulk prediction,
+    its lines."""
     progress: Mapped[Json]
     metrics: Mapped[Json]
     attempt: Mapped[int]
     strikes: Mapped[int] = mapped_column(server_default="0")
     """Times in a row that a worker or its process was lost and nothing had been laid down since the last time."""
     checkpoint: Mapped[Json | None]
-    """The latest: `{blob, bytes, epoch, step, at}`."""
+    """The latest: `{blob, bytes, epoch, step, at}`; or what was laid down piece by piece, `{pieces, ..., at}`."""
     resumed_from: Mapped[Json | None]
-    """`{epoch, step}` of the checkpoint that the latest attempt went on from."""
+    """Place of the checkpoint that the latest attempt went on from: `{epoch, step}` or `{row}`."""
     fence: Mapped[int] = mapped_column(BigInteger)
     """Grows with each claim; a write with an older one changes nothing."""
     worker: Mapped[str | None]

@@ -5,43 +5,79 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import orjson
 import torch
 from safetensors.torch import load_file
 
-from app.jobs.executors import Order
+from app.jobs.executors import Message, Order
+from app.jobs.pieces import Pieces
 from models import artifact, catalog
-from models.judge import Judge
+from models.judge import Judge, Judged
 from models.monitor import Stopped, TrainingError
-from models.task import Part
+from models.task import AnyCodec, Part, Schema
 
 
-def evaluated(order: Order, rows: Sequence[Any], part: Part, stop: Callable[[], str | None]) -> dict[str, Any]:
-    """`metrics`, `rows`, `seconds`. Raises `TrainingError` where nothing can be scored, `Fault` on rows that misfit,
-    and `Stopped` between two batches when `stop` gives a reason."""
+def evaluated(
+    order: Order, rows: Sequence[Any], part: Part, send: Callable[[Message], None], stop: Callable[[], str | None]
+) -> dict[str, Any]:
+    """`metrics`, `rows`, `seconds`. Each batch is laid down as a line, so that who goes on need not judge it again.
 
-    def go_on() -> None:
-        reason = stop()
-        if reason is not None:
-            raise Stopped(reason)
-
+    Raises `TrainingError` where nothing can be scored, `Fault` on rows that misfit, and `Stopped` between two batches
+    when `stop` gives a reason.
+    """
     began = time.monotonic()
     torch.set_num_threads(order.threads)
+    judge, state = _judge(order)
+    codec = judge.codec
+    examples = [each for row in rows for each in codec.examples(row, state, judge.config, part)]
+    if not examples:
+        raise TrainingError(
+            "bad-data", f"the {part} part gives {order.reference} no example", "name another `split`, or add rows"
+        )
+    known = [_read(codec, line) for piece in order.pieces for line in piece.read_bytes().splitlines()]
+    if known:
+        send(("resumed", {"step": len(known)}))
+    steps = sum(1 for _ in judge.cut(examples))
+
+    def judged(pieces: Pieces) -> Iterator[Judged]:
+        yield from known
+        for step, each in enumerate(judge.judged(examples, state, skip=len(known)), start=len(known) + 1):
+            pieces.write(_written(each))
+            reason = stop()
+            if reason is not None or pieces.due:
+                pieces.lay_down({"step": step})
+                send(("progress", {"fraction": round(step / steps, 4), "step": step, "steps": steps}))
+            if reason is not None:
+                raise Stopped(reason)
+            yield each
+
+    with closing(Pieces(order.checkpoints, send)) as pieces:
+        scores = judge.scored(examples, judged(pieces))
+    metrics = {name: value for name, value in scores.items() if math.isfinite(value)}
+    return {"metrics": metrics, "rows": len(rows), "seconds": round(time.monotonic() - began, 2)}
+
+
+def _judge(order: Order) -> tuple[Judge, Schema]:
+    """Who judges the version of an order, and the version's state."""
     codec, network, device = catalog.codec(order.task), catalog.network(order.task), order.devices[0]
     with tempfile.TemporaryDirectory(prefix="cellgate-version-") as folder:
         found = artifact.unpack(Path(str(order.version)), Path(folder))
         net = network.build(found.state, found.config)
         net.load_state_dict(load_file(found.folder / artifact.WEIGHTS))
-    examples = [each for row in rows for each in codec.examples(row, found.state, found.config, part)]
-    if not examples:
-        raise TrainingError(
-            "bad-data", f"the {part} part gives {order.reference} no example", "name another `split`, or add rows"
-        )
-    scores = Judge(codec, network, net.to(device), found.config, device).evaluate(
-        examples, found.state, before_each=go_on
-    )
-    metrics = {name: value for name, value in scores.items() if math.isfinite(value)}
-    return {"metrics": metrics, "rows": len(rows), "seconds": round(time.monotonic() - began, 2)}
+    return Judge(codec, network, net.to(device), found.config, device), found.state
+
+
+def _written(judged: Judged) -> bytes:
+    outputs = [output.model_dump(mode="json") for output in judged.outputs]
+    return orjson.dumps({"loss": judged.loss, "count": judged.count, "outputs": outputs}) + b"\n"
+
+
+def _read(codec: AnyCodec, line: bytes) -> Judged:
+    kept = orjson.loads(line)
+    outputs = [codec.card.output.model_validate(output) for output in kept["outputs"]]
+    return Judged(loss=kept["loss"], count=kept["count"], outputs=outputs)

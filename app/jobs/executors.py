@@ -13,7 +13,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -27,7 +27,7 @@ Message = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """Everything a training needs, as plain data."""
+    """Everything that a piece of work needs, as plain data."""
 
     job: str
     task: str
@@ -40,13 +40,22 @@ class Order:
     checkpoints: Path
     """An empty folder for checkpoints on their way to the worker."""
     checkpoint: Path | None
-    """The one to go on from."""
+    """The one that a training goes on from."""
+    kind: str = "train"
     version: Path | None = None
     """The zip of the version that the work is about: of a training, the one whose weights it begins with."""
     reference: str | None = None
-    part: Part | None = None
-    """What the version is scored on; None: it is a training."""
     """That version as `name:version`."""
+    part: Part | None = None
+    """The part that the version is asked about; None: every row."""
+    params: dict[str, Any] = field(default_factory=dict)
+    """With which it is asked."""
+    total: int = 0
+    """Rows that it is asked about."""
+    place: dict[str, Any] = field(default_factory=dict)
+    """Where to go on; empty at the start."""
+    pieces: tuple[Path, ...] = ()
+    """What was laid down before that place, where the work must read it again."""
     dataset: dict[str, Any]
     threads: int
     devices: tuple[str, ...]

@@ -30,6 +30,7 @@ from app.services.datasets import Datasets
 from app.services.housekeeping import HouseKeeping
 from app.services.registry import Reference, Registry, Stored
 from app.services.requests import checked
+from app.services.results import joined
 from app.services.vectors import VectorFiles
 from app.settings import Settings
 from models import catalog, devices
@@ -41,6 +42,10 @@ GRACE = 8.0
 REAP_EVERY = 2.0
 SWEEP_EVERY = 3600.0
 """Seconds between two sweeps of one worker, and before the first."""
+ASKING = {"evaluate", "predict"}
+"""Kinds of jobs that ask a version about a data set, and are laid down piece by piece."""
+PLACE = {"epoch", "step", "row", "offset", "answered", "failed"}
+"""What a checkpoint says of where it lies."""
 CONCLUDE = {"compare": compared, "tune": tuned}
 """What draws up the result of a parent, once its children have ended."""
 T = TypeVar("T")
@@ -175,9 +180,12 @@ class Loop:
         dataset = self.parts.datasets.get(claim.dataset)
         config = request.get("config", {})
         vectors = config.get("vectors")
-        named = request["model"] if claim.kind == "evaluate" else request.get("warm_start")
+        named = request["model"] if claim.kind in ASKING else request.get("warm_start")
+        part = request.get("split")
+        place, pieces = self._pieces(claim, scratch)
         return Order(
             job=claim.id,
+            kind=claim.kind,
             task=claim.task,
             config=config,
             rows=self.parts.datasets.local_rows(claim.dataset, scratch),
@@ -187,7 +195,11 @@ class Loop:
             checkpoint=self._checkpoint(claim, scratch),
             version=None if named is None else self._version(named, scratch),
             reference=named,
-            part=request["split"] if claim.kind == "evaluate" else None,
+            part=part,
+            params=request.get("params", {}),
+            total=dataset.rows if part is None else dataset.splits.get(part, 0),
+            place=place,
+            pieces=pieces,
             dataset={"id": dataset.id, "digest": dataset.digest},
             threads=self.parts.settings.threads,
             devices=self._devices(config.get("processes", 1)),
@@ -205,6 +217,17 @@ class Loop:
             return tuple(devices.ranks(devices.inventory(), self.parts.device, processes))
         except devices.NoRoom as error:
             raise Invalid(f"config.processes: {error}") from None
+
+    def _pieces(self, claim: Claim, scratch: Path) -> tuple[dict[str, Any], tuple[Path, ...]]:
+        """Where work that is laid down piece by piece goes on, and the pieces, where it must read them again."""
+        found: list[str] = claim.kept.get("pieces", [])
+        if not all(map(self.parts.blobs.exists, found)):
+            log.warning("pieces gone: the job begins anew", job=claim.id)
+            claim.kept.clear()
+            return {}, ()
+        place = {name: value for name, value in claim.kept.items() if name in PLACE}
+        again = found if claim.kind == "evaluate" else []
+        return place, tuple(local(self.parts.blobs, blob, scratch) for blob in again)
 
     def _checkpoint(self, claim: Claim, scratch: Path) -> Path | None:
         if claim.checkpoint is None:
@@ -294,10 +317,8 @@ class Loop:
         if kind == "checkpoint":
             self._keep(claim, data)
             return False
-        if kind == "done" and claim.kind == "evaluate":
-            version = int(claim.request["model"].rpartition(":")[2])
-            told = {"model": claim.model, "version": version, "split": claim.request["split"], **data}
-            self._patiently(lambda: self.queue.succeed(claim, lambda _: told))
+        if kind == "done" and claim.kind in ASKING:
+            self._answered(claim, data)
         elif kind == "done":
             self._finish(claim, data)
         elif kind == "stopped" and self.stopping.is_set():
@@ -314,7 +335,8 @@ class Loop:
         path = Path(data["path"])
         size = path.stat().st_size
         blob = self._meanwhile(claim, lambda: self.parts.blobs.put(path))
-        kept = {"blob": blob, "bytes": size, "epoch": data["epoch"], "step": data["step"]}
+        place = {name: value for name, value in data.items() if name in PLACE}
+        kept = {"piece" if claim.kind in ASKING else "blob": blob, "bytes": size, **place}
         before = self._patiently(lambda: self.queue.checkpoint(claim, kept))
         if before is not None:
             self.parts.blobs.delete(before)
@@ -331,6 +353,17 @@ class Loop:
             self._patiently(
                 lambda: self.queue.succeed(claim, lambda session: self._registered(claim, stored, session) | told)
             )
+
+    def _answered(self, claim: Claim, done: dict[str, Any]) -> None:
+        """End a job that asked a version: with its scores, or with its lines as one file."""
+        version = int(claim.request["model"].rpartition(":")[2])
+        told = {"model": claim.model, "version": version, "split": claim.request.get("split"), **done}
+        digest = None
+        if claim.kind == "predict":
+            lines = self._meanwhile(claim, lambda: joined(self.parts.blobs, claim.kept.get("pieces", [])))
+            digest = lines.digest
+            told |= {"bytes": lines.bytes, "digest": digest, "href": f"/v1/jobs/{claim.id}/result"}
+        self._patiently(lambda: self.queue.succeed(claim, lambda _: told, artifact=digest))
 
     def _conclude(self, claim: Claim) -> None:
         """Draw up what a parent's children found, and register the best of them."""

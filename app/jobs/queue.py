@@ -41,8 +41,13 @@ class Claim:
     attempt: int
     parent: str | None
     request: dict[str, Any]
-    checkpoint: str | None
-    """The blob to go on from."""
+    kept: dict[str, Any]
+    """The latest checkpoint, as it was noted last; empty where there is none."""
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The blob to go on from, where one holds all of it."""
+        return self.kept.get("blob")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +95,7 @@ class Queue:
                 attempt=job.attempt,
                 parent=job.parent,
                 request=job.request,
-                checkpoint=job.checkpoint["blob"] if job.checkpoint else None,
+                kept=dict(job.checkpoint or {}),
             )
 
     @contextmanager
@@ -118,18 +123,21 @@ class Queue:
                 job.metrics = {**job.metrics, **data["values"]}
 
     def checkpoint(self, claim: Claim, kept: dict[str, Any]) -> str | None:
-        """Note the latest checkpoint, `{blob, bytes, epoch, step}`; returns the blob it takes the place of.
-
-        Raises `Lost`.
-        """
+        """Note the latest checkpoint, with its place: a `blob`, which takes the place of the one returned; or a
+        `piece`, which goes on where the pieces before it end. Raises `Lost`."""
+        noted = {**kept}
+        if "piece" in noted:
+            noted["pieces"] = [*claim.kept.get("pieces", []), noted.pop("piece")]
         with self._held(claim) as (_, _, job, now):
-            before = job.checkpoint["blob"] if job.checkpoint else None
-            job.checkpoint = {**kept, "at": now.isoformat()}
+            before = (job.checkpoint or {}).get("blob")
+            job.checkpoint = {**noted, "at": now.isoformat()}
             job.strikes = 0
-            return None if before == kept["blob"] else before
+        claim.kept.clear()
+        claim.kept.update(noted)
+        return None if before == noted.get("blob") else before
 
     def resumed(self, claim: Claim, place: dict[str, Any]) -> None:
-        """Note that the work goes on from a checkpoint, `{epoch, step}`. Raises `Lost`."""
+        """Note that the work goes on from a checkpoint: `{epoch, step}` or `{row}`. Raises `Lost`."""
         with self._held(claim) as (_, _, job, _):
             job.resumed_from = place
 

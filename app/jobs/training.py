@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from app.jobs.evaluation import evaluated
 from app.jobs.executors import Message, Order
+from app.jobs.prediction import predicted
 from models import artifact, catalog, checkpoint, vectors, warm
 from models.checkpoint import Checkpoint, CheckpointError
 from models.memory import guarded
@@ -31,6 +32,7 @@ from models.trainer import Trained, train
 
 TITLES = {
     "bad-data": "Bad data",
+    "bad-params": "Bad params",
     "diverged": "Training diverged",
     "out-of-memory": "Out of memory",
     "disk-full": "Disk full",
@@ -113,12 +115,7 @@ def run(
     if rank > 0:
         send = _unheard
     try:
-        done = (
-            _made(order, send, Reporter(send, stop, ask, order.looks_every), rank)
-            if order.part is None
-            else evaluated(order, _rows(order)[order.part], order.part, stop)
-        )
-        send(("done", done))
+        send(("done", _done(order, send, stop, ask, rank)))
     except Stopped as stopped:
         send(("stopped", {"reason": stopped.reason}))
     except TrainingError as error:
@@ -136,6 +133,17 @@ def run(
         remedy = "this is a fault of the service: report it with the place named here"
         send(("failed", _problem("internal", f"{type(error).__name__} at {place}", remedy)))
         os.write(2, traceback.format_exc().encode())
+
+
+def _done(
+    order: Order, send: Callable[[Message], None], stop: Callable[[], str | None], ask: Ask, rank: int
+) -> dict[str, Any]:
+    if order.kind == "predict":
+        return predicted(order, send, stop)
+    if order.kind == "evaluate":
+        part: Part = order.part or "test"
+        return evaluated(order, _rows(order)[part], part, send, stop)
+    return _made(order, send, Reporter(send, stop, ask, order.looks_every), rank)
 
 
 def _unheard(message: Message) -> None:

@@ -12,9 +12,18 @@ from sqlalchemy.orm import Session
 from app.db.repositories.datasets import DatasetRepository
 from app.db.repositories.models import ModelRepository
 from app.db.repositories.vectors import VectorRepository
+from app.db.tables import Dataset
 from app.errors import Conflict, Flaw, Invalid, NotFound
 from app.services.registry import Reference, VersionView, resolved
-from app.services.requests import AnyRequest, EvaluateRequest, TrainRequest, TuneRequest, checked
+from app.services.requests import (
+    AnyRequest,
+    EvaluateRequest,
+    PredictRequest,
+    TrainRequest,
+    TuneRequest,
+    checked,
+    params_of,
+)
 
 FIXED = ("cell", "hidden", "layers", "bidirectional")
 """Options that give a network its shape: a warm start needs them equal."""
@@ -35,14 +44,11 @@ class Admitted:
 
 def admitted(session: Session, request: AnyRequest) -> Admitted:
     """A request with all it names found. Raises `Invalid` with the place of each fault, `NotFound`, `Conflict`."""
-    if isinstance(request, EvaluateRequest):
-        version = resolved(session, Reference.parse(request.model))
-        dataset = _dataset(session, request.dataset, version.task)
-        asked = request.model_dump(mode="json") | {"model": _numbered(version)}
-        return Admitted(task=version.task, dataset=dataset, model=version.model, request=asked)
+    if isinstance(request, EvaluateRequest | PredictRequest):
+        return _asking(session, request)
     config = checked(request.task, request.config)
     whole = {**request.model_dump(mode="json", exclude_none=True), "config": config}
-    dataset = _dataset(session, request.dataset, request.task)
+    dataset = _dataset(session, request.dataset, request.task).id
     model = ModelRepository(session).model(request.model)
     if model is not None and model.task != request.task:
         raise Conflict(f"the model '{request.model}' is for {model.task}, not {request.task}")
@@ -63,14 +69,27 @@ def _vectors(request: AnyRequest, config: Mapping[str, Any]) -> list[tuple[str, 
     return [("/config/vectors", config.get("vectors")), *named]
 
 
-def _dataset(session: Session, name: str, task: str) -> str:
-    """The id of a data set of a task."""
+def _asking(session: Session, request: EvaluateRequest | PredictRequest) -> Admitted:
+    """A version to be asked about a data set: which it is, is settled now."""
+    version = resolved(session, Reference.parse(request.model))
+    dataset = _dataset(session, request.dataset, version.task)
+    if request.split is not None and not dataset.splits.get(request.split):
+        detail = f"the {request.split} part of the data set '{request.dataset}' holds no row"
+        raise Invalid(detail, errors=[Flaw(detail=detail, pointer="/split")])
+    asked = request.model_dump(mode="json") | {"model": _numbered(version)}
+    if isinstance(request, PredictRequest):
+        asked["params"] = params_of(version.task, request.params)
+    return Admitted(task=version.task, dataset=dataset.id, model=version.model, request=asked)
+
+
+def _dataset(session: Session, name: str, task: str) -> Dataset:
+    """A data set of a task."""
     dataset = DatasetRepository(session).get(name)
     if dataset is None:
         raise NotFound(f"no data set '{name}'")
     if dataset.task != task:
         raise Conflict(f"the data set '{name}' is for {dataset.task}, not {task}")
-    return dataset.id
+    return dataset
 
 
 def _warm(session: Session, reference: str, task: str, config: Mapping[str, Any]) -> str:

@@ -43,6 +43,10 @@ class ProgressView(BaseModel):
     epochs: int | None = None
     step: int | None = None
     steps: int | None = None
+    row: int | None = Field(None, description="Rows that a bulk prediction has answered.")
+    rows: int | None = Field(None, description="Rows that it has to answer.")
+    failed: int | None = Field(None, description="Those of the answered ones that have an error for an answer.")
+    rows_per_second: float | None = None
     eta_seconds: float | None = None
 
 
@@ -73,10 +77,11 @@ class TransitionView(BaseModel):
 
 
 class PlaceView(BaseModel):
-    """A place in a training."""
+    """A place in a job: an epoch and a step of a training, a row of a bulk prediction, a batch of an evaluation."""
 
-    epoch: int
-    step: int
+    epoch: int | None = None
+    step: int | None = None
+    row: int | None = None
 
 
 class JobView(BaseModel):
@@ -183,7 +188,8 @@ class Jobs:
             return _view(jobs, job)
 
     def delete(self, id: str) -> Sequence[str]:  # noqa: A002
-        """Forget an ended job and its children; returns the blobs that were kept for them alone.
+        """Forget an ended job and its children; returns the blobs that were kept for them alone. What several jobs
+        may share by its bytes, the pieces and lines of bulk predictions, is left to the sweep.
         Raises `NotFound`, `Conflict`."""
         with self.database.write() as session:
             jobs = JobRepository(session)
@@ -194,8 +200,8 @@ class Jobs:
             if job.state not in ENDED:
                 raise Conflict(f"the job is {job.state}; cancel it first")
             jobs.delete(id)
-            checkpoints = [each.checkpoint["blob"] for each in (job, *parts) if each.checkpoint]
-            return [*checkpoints, *(part.artifact for part in parts if part.artifact is not None)]
+            checkpoints = [(each.checkpoint or {}).get("blob") for each in (job, *parts)]
+            return [*filter(None, checkpoints), *(part.artifact for part in parts if part.artifact is not None)]
 
     def events(self, id: str, *, kinds: Sequence[str] = (), after: int = 0, limit: int = 1000) -> Sequence[EventView]:  # noqa: A002
         """What happened after an event, in order. Raises `NotFound`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -113,6 +114,19 @@ class EvaluateRequest(BaseModel):
     priority: int = Field(0, ge=-100, le=100, description="Higher ones run first.")
 
 
+class PredictRequest(BaseModel):
+    """Every row of a data set to be answered by a version."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    kind: Literal["predict"]
+    model: str = Field(pattern=REFERENCE, description="Version to ask: `name`, `name@alias` or `name:version`.")
+    dataset: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Id or name of the data set.")
+    split: Part | None = Field(None, description="Answer the rows of this part alone; default: every row.")
+    params: dict[str, Any] = Field(default_factory=dict, description="Options of the task's `params` schema.")
+    priority: int = Field(0, ge=-100, le=100, description="Higher ones run first.")
+
+
 def _kind(value: Any) -> str:
     kind = value.get("kind", "train") if isinstance(value, dict) else getattr(value, "kind", "train")
     return kind if isinstance(kind, str) else ""
@@ -122,15 +136,16 @@ JobRequest = Annotated[
     Annotated[TrainRequest, Tag("train")]
     | Annotated[CompareRequest, Tag("compare")]
     | Annotated[TuneRequest, Tag("tune")]
-    | Annotated[EvaluateRequest, Tag("evaluate")],
+    | Annotated[EvaluateRequest, Tag("evaluate")]
+    | Annotated[PredictRequest, Tag("predict")],
     Discriminator(
         _kind,
         custom_error_type="unknown_kind",
-        custom_error_message="`kind` must be 'train', 'compare', 'tune' or 'evaluate'",
+        custom_error_message="`kind` must be 'train', 'compare', 'tune', 'evaluate' or 'predict'",
     ),
 ]
 
-AnyRequest = TrainRequest | CompareRequest | TuneRequest | EvaluateRequest
+AnyRequest = TrainRequest | CompareRequest | TuneRequest | EvaluateRequest | PredictRequest
 
 
 def checked(task: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,11 +155,24 @@ def checked(task: str, config: Mapping[str, Any]) -> dict[str, Any]:
     except catalog.UnknownTask as error:
         flaw = Flaw(detail=str(error), pointer="/task")
         raise Invalid(str(error), errors=[flaw]) from None
+    return _filled(card.config, config, of="config", task=task)
+
+
+def params_of(task: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a bulk prediction, defaults filled in; a seed that is not given is drawn, so that the job gives
+    the same answers however often it is interrupted. Raises `Invalid` with the place of each fault."""
+    whole = _filled(catalog.card(task).params, params, of="params", task=task)
+    if "seed" in whole and whole["seed"] is None:
+        whole["seed"] = secrets.randbelow(2**31)
+    return whole
+
+
+def _filled(shape: type[BaseModel], given: Mapping[str, Any], *, of: str, task: str) -> dict[str, Any]:
     try:
-        return card.config.model_validate(config).model_dump(mode="json")
+        return shape.model_validate(given).model_dump(mode="json")
     except ValidationError as error:
         flaws = [
-            Flaw(detail=said(each), pointer="".join(f"/{step}" for step in ("config", *each["loc"][:1])))
+            Flaw(detail=said(each), pointer="".join(f"/{step}" for step in (of, *each["loc"][:1])))
             for each in error.errors(include_url=False, include_input=False)
         ]
-        raise Invalid(f"the config does not fit the task '{task}'", errors=flaws) from None
+        raise Invalid(f"the {of} do{'' if of == 'params' else 'es'} not fit the task '{task}'", errors=flaws) from None

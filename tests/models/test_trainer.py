@@ -304,15 +304,14 @@ def test_learning_that_a_constant_guess_equals_is_told(monkeypatch: pytest.Monke
     assert said[1] == []
 
 
-def test_scoring_stops_between_two_batches_when_it_is_told_to() -> None:
+def test_a_part_that_was_judged_before_goes_on_where_it_was() -> None:
     trained = run(config={"epochs": 1})
-    scoring = Judge(tiny.TinyCodec(), tiny.TinyNetwork(), trained.net, Config(batch_steps=1), "cpu")
-
-    def stop() -> None:
-        raise Stopped("asked")
-
-    with pytest.raises(Stopped):
-        scoring.evaluate(trained.examples["validation"], trained.state, before_each=stop)
+    judge = Judge(tiny.TinyCodec(), tiny.TinyNetwork(), trained.net, Config(batch_steps=1), "cpu")
+    part = trained.examples["validation"] * 200
+    whole = list(judge.judged(part, trained.state))
+    assert len(whole) > 2
+    rest = judge.judged(part, trained.state, skip=2)
+    assert judge.scored(part, [*whole[:2], *rest]) == judge.evaluate(part, trained.state)
 
 
 def test_who_watches_may_have_enough_after_an_epoch_and_the_best_of_them_is_kept() -> None:

@@ -173,5 +173,6 @@ CARD = Card(
     metric="bleu",
     table=pairs,
     answers=("target",),
+    named={"source": "text"},
     scoring=TranslationParams.model_validate({"beam": 1}),
 )

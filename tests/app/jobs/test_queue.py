@@ -189,9 +189,29 @@ def test_a_checkpoint_is_handed_to_the_next_claim_until_the_job_ends(database: D
     queue(database).resumed(claim, {"epoch": 2, "step": 7})
     view = jobs.get("job")
     assert view.resumed_from is not None
-    assert view.resumed_from.model_dump() == {"epoch": 2, "step": 7}
+    assert view.resumed_from.model_dump(exclude_none=True) == {"epoch": 2, "step": 7}
     queue(database).succeed(claim, lambda _: {})
     assert jobs.get("job").checkpoint is None
+
+
+def test_pieces_add_up_and_are_left_to_the_sweep(database: Database, settings: Settings) -> None:
+    jobs = Jobs(database, settings=settings)
+    add(database, "job")
+    claim = claimed(database)
+    for number, piece in enumerate(("one", "two")):
+        assert queue(database).checkpoint(claim, {"piece": piece, "bytes": 1, "row": number}) is None
+    expire(database)
+    queue(database).reap()
+    with pytest.raises(Lost):
+        queue(database).checkpoint(claim, {"piece": "late", "bytes": 1, "row": 9})
+    assert claim.kept["pieces"] == ["one", "two"]
+    with database.write() as session:
+        session.execute(update(Job).values(not_before=None))
+    claim = claimed(database)
+    assert (claim.checkpoint, claim.kept["pieces"], claim.kept["row"]) == (None, ["one", "two"], 1)
+    jobs.cancel("job")
+    queue(database).stopped(claim)
+    assert jobs.delete("job") == []
 
 
 def test_cancelled_work_is_kept_for_resume_and_forgotten_by_retry(database: Database, settings: Settings) -> None:
