@@ -6,6 +6,7 @@ loaded already its own view joins. What was run on a GPU: nothing yet; the logic
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -108,6 +109,21 @@ def _apple() -> Iterable[Device]:
         memory_free=memory.available,
         precisions=("fp32", "fp16"),
     )
+
+
+def give_back(device: str) -> None:
+    """Return memory that is held and used no more to the machine: the C library keeps freed pages for the next
+    request, and torch's allocator keeps those of an accelerator."""
+    if device == "cpu":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+        if trim is not None:  # it is glibc's alone
+            trim(0)
+        return
+    torch = sys.modules.get("torch")
+    if torch is not None and device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    elif torch is not None and device == "mps":
+        torch.mps.empty_cache()
 
 
 def inventory(probe: Probe | None = None) -> list[Device]:

@@ -8,8 +8,9 @@ from typing import Any
 from torch import nn
 
 from models.batch import Example
+from models.devices import give_back
 from models.judge import Judge
-from models.memory import out_of_memory, release, too_large
+from models.memory import out_of_memory, too_large
 from models.team import Team
 
 
@@ -55,7 +56,7 @@ class Gradient:
             if not out_of_memory(error):
                 raise
         self._clear()
-        release(self.judge.device)
+        give_back(self.judge.device)
         return 0.0, 0.0, 1.0
 
     def _learnt_from(self, examples: list[Example]) -> tuple[float, int]:

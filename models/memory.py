@@ -35,11 +35,3 @@ def too_large(config: Config, fits: int) -> TrainingError:
 def out_of_memory(error: Exception) -> bool:
     """Whether memory ran out. Torch has a type for it on accelerators, and on the CPU a sentence alone."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
-
-
-def release(device: str) -> None:
-    """Give back what an accelerator's allocator holds and nobody uses."""
-    if device.startswith("cuda"):
-        torch.cuda.empty_cache()
-    elif device.startswith("mps"):
-        torch.mps.empty_cache()

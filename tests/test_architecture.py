@@ -25,6 +25,7 @@ LAYERS: dict[str, int] = {
     "models.runtimes": 0,
     "models.runtimes.onnx_run": 3,
     "models.predictor": 3,
+    "models.footprint": 3,
     "models.artifact": 3,
     "models.devices": 3,
     "models.nets": 4,

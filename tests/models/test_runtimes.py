@@ -176,3 +176,28 @@ def test_several_threads_get_their_own_answers(tmp_path: Path) -> None:
 def test_each_function_has_its_file() -> None:
     assert filename("forward") == "net.onnx"
     assert filename("encode") == "net.encode.onnx"
+
+
+def test_memory_that_runs_out_in_torch_is_a_memory_error_and_another_fault_is_itself() -> None:
+    class Large(Sole):
+        fault: Exception = torch.OutOfMemoryError("CUDA out of memory")
+
+        def functions(self, net: nn.Module) -> dict[str, Function]:
+            def forward(*_: Tensor) -> Tensor:
+                raise self.fault
+
+            net.forward = forward  # type: ignore[method-assign]
+            return super().functions(net)
+
+    network = Large()
+    with pytest.raises(MemoryError, match="cpu does not hold"):
+        TorchRun(Last(None), network)("forward", RAGGED[0].arrays)
+    network.fault = RuntimeError("a shape is wrong")
+    with pytest.raises(RuntimeError, match="a shape is wrong"):
+        TorchRun(Last(None), network)("forward", RAGGED[0].arrays)
+
+
+def test_reduced_precision_is_near_and_not_equal() -> None:
+    net = Last(None)
+    exact, near = (TorchRun(net, Sole(), precision=each)("forward", RAGGED[0].arrays) for each in ("fp32", "bf16"))
+    assert 0 < np.abs(exact["last"] - near["last"]).max() < 0.02
