@@ -110,9 +110,12 @@ def serve(
 
 
 @app.command(name="worker")
-def work(parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process has.")] = None) -> None:
+def work(
+    slots: Annotated[int | None, typer.Option(help="Trainings at once, each a process of its own.")] = None,
+    parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process has.")] = None,
+) -> None:
     """Run one worker: claim jobs, train, register what was learnt. Start as many as there is room for."""
-    settings = given()
+    settings = given(slots=slots)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

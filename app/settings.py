@@ -39,8 +39,11 @@ class Settings(BaseModel):
     )
     blobs: str | None = Field(None, description="Address of the blob store; default: `file://<home>/blobs`.")
     workers: int = Field(1, ge=0, le=64, description="Worker processes that `serve` supervises.")
+    slots: int = Field(1, ge=1, le=64, description="Trainings that one worker runs at once.")
     executor: Literal["local"] = Field("local", description="Where jobs run: child processes of the worker.")
-    threads: int = Field(1, ge=1, le=256, description="Threads of arithmetic of one training or one stream.")
+    threads: int = Field(
+        1, ge=1, le=256, description="Threads of arithmetic of one stream, and of a worker's trainings together."
+    )
     streams: int = Field(2, ge=1, le=256, description="Forward passes that one model may run at once.")
     device: str = Field("auto", description="Where to serve and train: `auto`, `cpu`, `mps`, `cuda`, `cuda:1`.")
     device_budget: int | None = Field(

@@ -13,12 +13,12 @@ from app.blobs import open_blobs
 from app.db.engine import Database
 from app.jobs.executors import LocalExecutor
 from app.jobs.loop import Loop, Parts
+from app.jobs.places import Places
 from app.services.datasets import Datasets
 from app.services.housekeeping import HouseKeeping
 from app.services.registry import Registry
 from app.services.vectors import VectorFiles
 from app.settings import Settings
-from models import devices
 
 
 def run(given: Settings, stopping: threading.Event) -> None:
@@ -39,8 +39,8 @@ def run(given: Settings, stopping: threading.Event) -> None:
         registry=Registry(database, blobs, given),
         house=HouseKeeping(database, blobs, given),
         executor=executor,
+        places=Places(given.device),
         name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}",
-        device=devices.place(devices.inventory(), need=0, wanted=given.device, used={}).id,
     )
     try:
         Loop(parts, stopping).run()

@@ -1,8 +1,9 @@
-"""What Postgres says of jobs as it happens (LISTEN/NOTIFY). Knows a channel and a connection, no table."""
+"""What Postgres says of jobs as it happens (LISTEN/NOTIFY). Knows channels and connections, no table."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 
 import psycopg
 from sqlalchemy import func, select
@@ -10,6 +11,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
 CHANNEL = "cellgate_jobs"
+"""Something happened to the job that is named."""
+QUEUE = "cellgate_queue"
+"""A job waits for a worker."""
+HEAR = 1.0
+"""Seconds in which a listener that is to stop notices it."""
 
 
 def notify(session: Session, job: str) -> None:
@@ -18,10 +24,30 @@ def notify(session: Session, job: str) -> None:
         session.execute(select(func.pg_notify(CHANNEL, job)))
 
 
+def ring(session: Session) -> None:
+    """Wake idle workers, once this transaction is committed; those of SQLite look by themselves."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_notify(QUEUE, "")))
+
+
+def rung(url: str, stopping: threading.Event) -> Iterator[None]:
+    """Once at the start, and whenever a job waits for a worker, until `stopping`. Raises `psycopg.Error` when the
+    connection is lost."""
+    with psycopg.connect(_address(url), autocommit=True, connect_timeout=5) as connection:
+        connection.execute(f"LISTEN {QUEUE}")
+        yield
+        while not stopping.is_set():
+            for _ in connection.notifies(timeout=HEAR, stop_after=1):
+                yield
+
+
 async def heard(url: str) -> AsyncIterator[str]:
     """The ids of jobs to which something happened. Raises `psycopg.Error` when the connection is lost."""
-    address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    async with await psycopg.AsyncConnection.connect(address, autocommit=True, connect_timeout=5) as connection:
+    async with await psycopg.AsyncConnection.connect(_address(url), autocommit=True, connect_timeout=5) as connection:
         await connection.execute(f"LISTEN {CHANNEL}")
         async for notice in connection.notifies():
             yield notice.payload
+
+
+def _address(url: str) -> str:
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)

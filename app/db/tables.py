@@ -113,6 +113,10 @@ class Job(Table):
     """The job whose child this one is."""
     waits: Mapped[bool] = mapped_column(server_default=false())
     """A parent waits until its children have ended, and no worker claims it before."""
+    needs_device: Mapped[str | None] = mapped_column(String(16))
+    """The device, or the kind of device, that it must run on."""
+    needs_memory: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """Bytes that must be free there."""
     artifact: Mapped[str | None] = mapped_column(index=True)
     """Digest of what it made: of a child, its artifact, kept until the parent has chosen one; of a bulk prediction,
     its lines."""

@@ -22,8 +22,10 @@ from app.db.engine import Database
 from app.db.repositories.workers import WorkerRepository
 from app.errors import CellgateError, Invalid, NotFound
 from app.jobs import study
+from app.jobs.bell import Bell
 from app.jobs.comparison import compared
 from app.jobs.executors import Executor, Message, Order, Running
+from app.jobs.places import Places
 from app.jobs.queue import Claim, Lost, Queue
 from app.jobs.tuning import tuned
 from app.services.datasets import Datasets
@@ -33,7 +35,8 @@ from app.services.requests import checked
 from app.services.results import joined
 from app.services.vectors import VectorFiles
 from app.settings import Settings
-from models import catalog, devices
+from models import catalog
+from models.devices import NoRoom
 
 log = structlog.get_logger("cellgate.worker")
 
@@ -67,33 +70,54 @@ class Parts:
     registry: Registry
     house: HouseKeeping
     executor: Executor
+    places: Places
     name: str
-    device: str
 
 
 class Loop:
-    """One worker: one job at a time, until it is asked to stop."""
+    """One worker: as many jobs at once as it has slots, until it is asked to stop."""
 
     def __init__(self, parts: Parts, stopping: threading.Event) -> None:
         self.parts, self.stopping = parts, stopping
         self.queue = Queue(parts.database, worker=parts.name, lease_seconds=parts.settings.lease_seconds)
         self._reaped = self._seen = 0.0
+        self.bell = Bell(parts.database, stopping, poll_seconds=parts.settings.poll_seconds)
+        self._at_work: set[threading.Thread] = set()
 
     def run(self) -> None:
         """Work until `stopping` is set; a database that is away for a while ends nothing."""
         threading.Thread(target=self._keep_house, daemon=True).start()
+        self.bell.start()
         while not self.stopping.is_set():
             try:
                 self._look_after()
-                claim = self.queue.claim(self.parts.device)
+                if len(self._at_work) < self.parts.settings.slots and self._begin_next():
+                    continue
             except OperationalError as error:
                 log.warning("database away", error=type(error.orig).__name__)
                 self.stopping.wait(1.0)
-                continue
-            if claim is None:
-                self.stopping.wait(self.parts.settings.poll_seconds)
-            else:
-                self._work(claim)
+            self.bell.wait(most=self._seen_every)
+        for thread in list(self._at_work):
+            thread.join()
+
+    def _begin_next(self) -> bool:
+        """Claim a job, and begin it on a thread of its own; whether there was one. Called by one thread alone."""
+        claim = self.queue.claim(self.parts.places.offers)
+        if claim is None:
+            return False
+        self.parts.places.take(claim.name, claim.device, memory=claim.request.get("needs", {}).get("memory", 0))
+        thread = threading.Thread(target=self._in_a_slot, args=(claim,))
+        self._at_work.add(thread)
+        thread.start()
+        return True
+
+    def _in_a_slot(self, claim: Claim) -> None:
+        try:
+            self._work(claim)
+        finally:
+            self.parts.places.leave(claim.name)
+            self._at_work.discard(threading.current_thread())
+            self.bell.ring()
 
     def _keep_house(self) -> None:
         """Beside the work, once in a while: what nobody needs goes."""
@@ -108,10 +132,12 @@ class Loop:
     def _look_after(self) -> None:
         """Say that this worker lives, and take the jobs of those that do not."""
         now = time.monotonic()
-        if now - self._seen > self.parts.settings.lease_seconds / 3:
+        if now - self._seen > self._seen_every:
             self._seen = now
             with self.parts.database.write() as session:
-                WorkerRepository(session).seen(self.parts.name, self.parts.device, self.parts.database.now(session))
+                WorkerRepository(session).seen(
+                    self.parts.name, self.parts.places.names(), self.parts.database.now(session)
+                )
         if now - self._reaped > REAP_EVERY:
             self._reaped = now
             taken = self.queue.reap()
@@ -137,7 +163,7 @@ class Loop:
                 else:
                     claim = self._meanwhile(claim, lambda: self._decided(claim), heeding=True)
                     order = self._meanwhile(claim, lambda: self._order(claim, Path(scratch)), heeding=True)
-                    running = self.parts.executor.start(order)
+                    running = self._meanwhile(claim, lambda: self.parts.executor.start(order))  # torch may still load
                     self._watch(claim, running)
             except Lost:
                 log.warning("job lost to another worker", job=claim.id)
@@ -201,8 +227,8 @@ class Loop:
             place=place,
             pieces=pieces,
             dataset={"id": dataset.id, "digest": dataset.digest},
-            threads=self.parts.settings.threads,
-            devices=self._devices(config.get("processes", 1)),
+            threads=max(1, self.parts.settings.threads // self.parts.settings.slots),
+            devices=self._devices(claim, config.get("processes", 1)),
             meeting=scratch / "meeting",
             max_seconds=request.get("max_seconds"),
             looks_every=study.looks_every(config["epochs"]) if "study" in request else 0,
@@ -212,10 +238,10 @@ class Loop:
         version = self.parts.registry.resolve(Reference.parse(reference))
         return local(self.parts.blobs, version.digest, scratch)
 
-    def _devices(self, processes: int) -> tuple[str, ...]:
+    def _devices(self, claim: Claim, processes: int) -> tuple[str, ...]:
         try:
-            return tuple(devices.ranks(devices.inventory(), self.parts.device, processes))
-        except devices.NoRoom as error:
+            return self.parts.places.spread(claim.name, processes)
+        except NoRoom as error:
             raise Invalid(f"config.processes: {error}") from None
 
     def _pieces(self, claim: Claim, scratch: Path) -> tuple[dict[str, Any], tuple[Path, ...]]:
@@ -239,7 +265,7 @@ class Loop:
             return None
 
     def _meanwhile(self, claim: Claim, call: Callable[[], T], *, heeding: bool = False) -> T:
-        """The result of a call that moves files, on a thread of its own: the lease is kept while it lasts.
+        """The result of a call that may take long, on a thread of its own: the lease is kept while it lasts.
 
         Raises `Lost`; `heeding`, `_Dropped` when the job or the worker is asked to stop. The call then goes on unheard.
         """
@@ -247,7 +273,6 @@ class Loop:
         threading.Thread(target=_fulfil, args=(work, call), daemon=True).start()
         while not wait([work], timeout=self._beat).done:
             state = self._patiently(lambda: self.queue.heartbeat(claim))
-            self._patiently(self._look_after)
             if heeding and state in {"cancelling", "pausing"}:
                 self._patiently(lambda: self.queue.stopped(claim))
                 raise _Dropped
@@ -255,6 +280,11 @@ class Loop:
                 self._patiently(lambda: self.queue.hand_back(claim, "the worker ended"))
                 raise _Dropped
         return work.result()
+
+    @property
+    def _seen_every(self) -> float:
+        """Seconds between two signs of life of this worker."""
+        return self.parts.settings.lease_seconds / 3
 
     @property
     def _beat(self) -> float:
@@ -274,7 +304,6 @@ class Loop:
             if time.monotonic() - beaten > self._beat:
                 beaten = time.monotonic()
                 state = self._patiently(lambda: self.queue.heartbeat(claim))
-                self._patiently(self._look_after)
                 if state in {"cancelling", "pausing"} and not asked:
                     asked = True
                     running.stop(state)

@@ -6,7 +6,7 @@ longer the latest writes nothing and is told so by `Lost`. Leases run on the dat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.db.engine import Database
-from app.db.repositories.jobs import JobRepository, lease
+from app.db.repositories.jobs import JobRepository, Offer, lease
 from app.db.tables import Job
 
 STRIKES = 5
@@ -38,6 +38,7 @@ class Claim:
     task: str
     model: str
     dataset: str
+    device: str
     attempt: int
     parent: str | None
     request: dict[str, Any]
@@ -48,6 +49,11 @@ class Claim:
     def checkpoint(self) -> str | None:
         """The blob to go on from, where one holds all of it."""
         return self.kept.get("blob")
+
+    @property
+    def name(self) -> str:
+        """Names this claim alone: a job that was lost may be claimed again by the same worker."""
+        return f"{self.id}/{self.fence}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,19 +74,21 @@ class Queue:
     def __init__(self, database: Database, *, worker: str, lease_seconds: float) -> None:
         self.database, self.worker, self.lease_seconds = database, worker, lease_seconds
 
-    def claim(self, device: str) -> Claim | None:
-        """Take the next job: highest priority first, then oldest. None where nothing waits."""
+    def claim(self, offers: Callable[[], Sequence[Offer]]) -> Claim | None:
+        """Take the next job that fits one of the devices offered: the highest priority first, then the turn of the
+        owner with the fewest at work, then the oldest. None where nothing waits; `offers` is then not asked."""
         with self.database.read() as session:  # an idle worker takes no write lock
-            if JobRepository(session).claimable(self.database.now(session)) is None:
+            jobs, now = JobRepository(session), self.database.now(session)
+            if not jobs.due(now) or jobs.claimable(now, offered := offers()) is None:
                 return None
         with self.database.write() as session:
             jobs, now = JobRepository(session), self.database.now(session)
-            job = jobs.next(now)
+            job = jobs.next(now, offered)
             if job is None:
                 return None
             job.fence += 1
             job.attempt += 1
-            job.worker, job.device = self.worker, device
+            job.worker, job.device = self.worker, next(offer.device for offer in offered if offer.fits(job))
             job.started_at = job.started_at or now
             job.resumed_from = None
             job.heartbeat_at, job.lease_until = now, lease(now, self.lease_seconds)
@@ -92,6 +100,7 @@ class Queue:
                 task=str(job.task),
                 model=str(job.model),
                 dataset=str(job.dataset),
+                device=job.device,
                 attempt=job.attempt,
                 parent=job.parent,
                 request=job.request,

@@ -77,7 +77,8 @@ def combinations(space: Mapping[str, Mapping[str, Any]]) -> int:
 
 
 def _shared(request: CompareRequest | TuneRequest) -> dict[str, Any]:
-    return {"kind": "train", **request.model_dump(mode="json", include={"task", "dataset", "model", "priority"})}
+    shared = {"task", "dataset", "model", "priority", "needs"}
+    return {"kind": "train", **request.model_dump(mode="json", include=shared, exclude_none=True)}
 
 
 def _space(request: TuneRequest) -> dict[str, dict[str, Any]]:

@@ -218,6 +218,7 @@ class Jobs:
 
 def _queued(jobs: JobRepository, asked: Admitted, *, key: str | None, now: datetime, parent: str | None = None) -> Job:
     """A new job of a request, or of that of a child."""
+    needs = asked.request.get("needs", {})
     job = Job(
         id=f"job_{secrets.token_hex(10)}",
         kind=asked.request["kind"],
@@ -230,6 +231,8 @@ def _queued(jobs: JobRepository, asked: Admitted, *, key: str | None, now: datet
         key=key,
         parent=parent,
         waits=False,
+        needs_device=needs.get("device"),
+        needs_memory=needs.get("memory", 0),
         progress={"fraction": 0.0},
         metrics={},
         attempt=0,

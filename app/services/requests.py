@@ -21,6 +21,19 @@ MOST_RUNS = 100
 """Trainings of one comparison, or trials of one study, at most."""
 
 
+class Needs(BaseModel):
+    """What a job needs of the device that it runs on; it waits for a worker that has it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    device: str | None = Field(
+        None,
+        pattern=r"^(cpu|mps|cuda(:[0-9]{1,2})?)$",
+        description="A device or a kind of device; default: the fastest kind that the worker has.",
+    )
+    memory: int = Field(0, ge=0, le=2**50, description="Bytes that must be free there.")
+
+
 class Request(BaseModel):
     """What every request for a training says."""
 
@@ -32,6 +45,7 @@ class Request(BaseModel):
     config: dict[str, Any] = Field(default_factory=dict, description="Options of the task's `config` schema.")
     priority: int = Field(0, ge=-100, le=100, description="Higher ones run first.")
     promote: Literal["if_better", "always", "never"] = Field("if_better", description="When `production` moves to it.")
+    needs: Needs | None = Field(None, description="The device and the memory that it needs.")
 
 
 class TrainRequest(Request):

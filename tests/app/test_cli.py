@@ -117,7 +117,7 @@ def test_the_doctor_sees_jobs_without_a_worker_a_clock_that_is_off_and_a_full_di
     assert "workers" not in run(tmp_path, "doctor").stderr, "the only worker is busy"
     with database.write() as session:
         session.get_one(Job, "job_1").lease_until = None
-        WorkerRepository(session).seen("w", "cpu", now)
+        WorkerRepository(session).seen("w", ["cpu"], now)
     assert "workers" not in run(tmp_path, "doctor").stderr, "one worker waits"
     database.close()
 

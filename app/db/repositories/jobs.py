@@ -9,17 +9,35 @@ transaction. Whoever locks both locks the children first, in the order of their 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, delete, func, or_, select, tuple_
+from sqlalchemy import and_, delete, false, func, literal, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from app.db.notices import notify
+from app.db.notices import notify, ring
 from app.db.tables import Job, JobEvent
 
 ACTIVE = ("running", "cancelling", "pausing")
 ENDED = ("cancelled", "succeeded", "failed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """A device on which a worker can run a job now."""
+
+    device: str
+    kind: str
+    memory: int
+    """Bytes that a job may count on."""
+    general: bool
+    """Whether jobs run here that ask for no device."""
+
+    def fits(self, job: Job) -> bool:
+        if job.needs_device is None:
+            return self.general and job.needs_memory <= self.memory
+        return job.needs_device in {self.device, self.kind} and job.needs_memory <= self.memory
 
 
 class JobRepository:
@@ -81,21 +99,19 @@ class JobRepository:
             job.dataset = None
         self.session.flush()
 
-    def claimable(self, now: datetime) -> str | None:
-        """The id of the next job to run."""
-        found: str | None = self.session.scalar(self._next(now))
+    def due(self, now: datetime) -> bool:
+        """Whether any job is to be run."""
+        return self.session.scalar(select(Job.id).where(*_due(now)).limit(1)) is not None
+
+    def claimable(self, now: datetime, offers: Sequence[Offer]) -> str | None:
+        """The id of the next job to run on one of these devices."""
+        found: str | None = self.session.scalar(_next(now, offers))
         return found
 
-    def next(self, now: datetime) -> Job | None:
-        """The next job to run, locked; jobs that another worker is claiming are passed over."""
-        id = self.session.scalar(self._next(now).with_for_update(skip_locked=True))  # noqa: A001
+    def next(self, now: datetime, offers: Sequence[Offer]) -> Job | None:
+        """The next job to run on one of these devices, locked; one that another is claiming is passed over."""
+        id = self.session.scalar(_next(now, offers).with_for_update(of=Job, skip_locked=True))  # noqa: A001
         return None if id is None else self.get(id)
-
-    @staticmethod
-    def _next(now: datetime) -> Any:
-        due = or_(Job.not_before.is_(None), Job.not_before <= now)
-        ready = select(Job.id).where(and_(Job.state == "queued", Job.waits.is_(False), due))
-        return ready.order_by(Job.priority.desc(), Job.created_at, Job.id).limit(1)
 
     def held(self, id: str, fence: int) -> Job | None:  # noqa: A002
         """The job, locked, if this claim of it is still the latest."""
@@ -131,6 +147,8 @@ class JobRepository:
             job.lease_until = None
             job.worker = job.worker if state in ENDED else None
         self.happened(job, "state", {"state": state, "reason": reason}, at)
+        if state == "queued":
+            ring(self.session)
         if job.parent is not None:
             self._told(job, at)
 
@@ -173,6 +191,32 @@ class JobRepository:
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _due(now: datetime) -> tuple[Any, ...]:
+    return Job.state == "queued", Job.waits.is_(False), or_(Job.not_before.is_(None), Job.not_before <= now)
+
+
+def _next(now: datetime, offers: Sequence[Offer]) -> Any:
+    """The highest priority first; of equal ones that of the owner with the fewest jobs at work, so that nobody's
+    thousand jobs hold up another's one; then the oldest."""
+    owner = func.coalesce(Job.key, "")
+    at_work = (
+        select(owner.label("owner"), func.count().label("jobs"))
+        .where(Job.state.in_(ACTIVE), Job.waits.is_(False))
+        .group_by(owner)
+        .subquery()
+    )
+    fits = [
+        and_(
+            Job.needs_memory <= offer.memory,
+            Job.needs_device.in_((offer.device, offer.kind)) | (Job.needs_device.is_(None) & literal(offer.general)),
+        )
+        for offer in offers
+    ]
+    busy = func.coalesce(at_work.c.jobs, 0)
+    ready = select(Job.id).outerjoin(at_work, at_work.c.owner == owner).where(*_due(now), or_(false(), *fits))
+    return ready.order_by(Job.priority.desc(), busy, Job.created_at, Job.id).limit(1)
 
 
 def _silent(now: datetime) -> tuple[Any, ...]:

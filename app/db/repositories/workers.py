@@ -19,11 +19,11 @@ class WorkerRepository:
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    def seen(self, id: str, device: str, now: datetime) -> None:  # noqa: A002
-        """A worker lives."""
+    def seen(self, id: str, devices: Sequence[str], now: datetime) -> None:  # noqa: A002
+        """A worker lives, and can run jobs on these devices."""
         worker = self.session.get(Worker, id)
         if worker is None:
-            worker = Worker(id=id, host=socket.gethostname(), pid=os.getpid(), devices=[device], started_at=now)
+            worker = Worker(id=id, host=socket.gethostname(), pid=os.getpid(), devices=list(devices), started_at=now)
             self.session.add(worker)
         worker.heartbeat_at = now
 

@@ -58,7 +58,7 @@ def test_processes_that_migrate_at_once_do_not_disturb_each_other(empty_url: str
 def test_times_come_back_in_utc(database: Database) -> None:
     moment = datetime(2026, 2, 3, 4, 5, 6, 789000, tzinfo=UTC)
     with database.write() as session:
-        WorkerRepository(session).seen("w", "cpu", moment)
+        WorkerRepository(session).seen("w", ["cpu"], moment)
     with database.read() as session:
         (worker,) = WorkerRepository(session).since(datetime(2026, 1, 1, tzinfo=UTC))
         assert worker.heartbeat_at == moment

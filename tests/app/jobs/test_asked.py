@@ -9,6 +9,7 @@ from app.jobs.queue import STRIKES, Claim, Queue
 from app.services.jobs import Jobs
 from app.settings import Settings
 from tests.app.jobs.test_queue import add, claimed, queue
+from tests.offers import on_cpu
 
 ENDS = {"handed back": lambda held, claim: held.hand_back(claim, "the worker ended"), "died": Queue.died}
 
@@ -24,7 +25,7 @@ def test_a_job_that_was_to_stop_is_not_begun_again(
     getattr(jobs, verb)("job")
     ENDS[how](queue(database), claim)
     assert jobs.get("job").state == end
-    assert queue(database).claim("cpu") is None
+    assert queue(database).claim(on_cpu) is None
 
 
 def test_a_child_that_dies_waits_before_it_is_begun_again(database: Database, settings: Settings) -> None:
@@ -33,4 +34,4 @@ def test_a_child_that_dies_waits_before_it_is_begun_again(database: Database, se
     view = Jobs(database, settings=settings).get("job")
     assert view.state == "queued"
     assert view.attempt == 1 < STRIKES
-    assert queue(database).claim("cpu") is None
+    assert queue(database).claim(on_cpu) is None

@@ -36,7 +36,7 @@ SHORT = {"epochs": 2, "hidden": 8, "embedding": 8}
 
 
 @contextmanager
-def worker(settings: Settings, url: str) -> Iterator[subprocess.Popen[bytes]]:
+def worker(settings: Settings, url: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CELLGATE_")} | {
         "CELLGATE_HOME": str(settings.home),
         "CELLGATE_DATABASE_URL": url,
@@ -44,6 +44,7 @@ def worker(settings: Settings, url: str) -> Iterator[subprocess.Popen[bytes]]:
         "CELLGATE_DEVICE": "cpu",
         "CELLGATE_LEASE_SECONDS": "2",
         "CELLGATE_LOG_LEVEL": "warning",
+        **more,
     }
     process = subprocess.Popen([sys.executable, "-m", "app.worker"], env=environment)
     try:
@@ -188,6 +189,19 @@ def test_a_worker_that_is_told_to_end_hands_its_job_back_and_leaves_no_process(
         view = jobs.get(job)
         assert (view.state, view.attempt) == ("queued", 0)
         child.wait(5)
+
+
+def test_a_worker_with_two_slots_trains_two_models_at_once_and_hands_both_back(
+    jobs: Jobs, settings: Settings, database_url: str
+) -> None:
+    both = [submit(jobs, LONG, name) for name in ("one", "other")]
+    with worker(settings, database_url, CELLGATE_SLOTS="2") as process:
+        for job in both:
+            until(jobs, job, learning)
+        assert len(children_of(process)) == 2
+        process.terminate()
+        assert process.wait(10) == 0
+    assert [jobs.get(job).state for job in both] == ["queued", "queued"]
 
 
 def test_a_training_dies_with_its_worker(jobs: Jobs, settings: Settings, database_url: str) -> None:

@@ -15,6 +15,7 @@ from app.blobs import FolderBlobs
 from app.db.engine import Database
 from app.jobs.executors import Message, Order
 from app.jobs.loop import Loop, Parts
+from app.jobs.places import Places
 from app.jobs.queue import Queue
 from app.services.datasets import Datasets
 from app.services.housekeeping import HouseKeeping
@@ -80,8 +81,8 @@ def parts(settings: Settings, database: Database, tmp_path: Path) -> Parts:
         registry=Registry(database, blobs, short),
         house=HouseKeeping(database, blobs, short),
         executor=Refusing(),
+        places=Places("cpu"),
         name="one",
-        device="cpu",
     )
 
 

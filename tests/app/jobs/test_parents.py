@@ -20,6 +20,7 @@ from app.services.jobs import Jobs, JobView
 from app.services.requests import CompareRequest, TrainRequest
 from app.settings import Settings
 from tests.app.jobs.test_queue import claimed, expire, queue
+from tests.offers import on_cpu
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def test_children_that_end_at_once_release_their_parent_once(database: Database,
         thread.join()
     assert moves(jobs, parent.id) == ["queued", "running", "queued"]
     assert take(database).id == parent.id
-    assert queue(database).claim("cpu") is None
+    assert queue(database).claim(on_cpu) is None
 
 
 def test_steering_while_children_end_never_locks_up(database: Database, jobs: Jobs) -> None:
@@ -136,7 +137,7 @@ def test_steering_while_children_end_never_locks_up(database: Database, jobs: Jo
 
     def work() -> None:
         while not over.is_set():
-            claim = queue(database).claim("cpu")
+            claim = queue(database).claim(on_cpu)
             if claim is None or claim.id == parent.id:
                 time.sleep(0.001)
             elif queue(database).heartbeat(claim) == "running":
@@ -171,7 +172,7 @@ def test_pause_and_resume_reach_every_child(database: Database, jobs: Jobs) -> N
     claim = take(database)
     assert jobs.pause(parent).state == "pausing"
     assert states(jobs, parent) == ["succeeded", "pausing", "paused", "paused"]
-    assert queue(database).claim("cpu") is None
+    assert queue(database).claim(on_cpu) is None
     queue(database).stopped(claim)
     assert jobs.get(parent).state == "paused"
     assert jobs.resume(parent).state == "queued"

@@ -19,14 +19,16 @@ from app.errors import Conflict
 from app.jobs.queue import STRIKES, Claim, Lost, Queue
 from app.services.jobs import Jobs
 from app.settings import Settings
+from tests.offers import on_cpu
 
 CLAIMER = """
 import sys
 from app.db.engine import Database
 from app.jobs.queue import Queue
+from tests.offers import on_cpu
 database = Database(sys.argv[1])
 queue = Queue(database, worker=sys.argv[2], lease_seconds=60)
-while claim := queue.claim("cpu"):
+while claim := queue.claim(on_cpu):
     print(claim.id, flush=True)
 database.close()
 """
@@ -37,7 +39,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path)
 
 
-def add(database: Database, name: str, *, priority: int = 0) -> None:
+def add(database: Database, name: str, *, priority: int = 0, **more: Any) -> None:
     with database.write() as session:
         now = database.now(session)
         if session.get(Dataset, "ds") is None:
@@ -59,6 +61,7 @@ def add(database: Database, name: str, *, priority: int = 0) -> None:
             attempt=0,
             fence=0,
             created_at=now,
+            **more,
         )
         jobs.add(job)
         jobs.moved(job, "queued", "submitted", now)
@@ -69,7 +72,7 @@ def queue(database: Database, worker: str = "one") -> Queue:
 
 
 def claimed(database: Database, worker: str = "one") -> Claim:
-    claim = queue(database, worker).claim("cpu")
+    claim = queue(database, worker).claim(on_cpu)
     assert claim is not None
     return claim
 
@@ -105,7 +108,7 @@ def test_priority_first_then_age(database: Database) -> None:
     add(database, "new")
     add(database, "urgent", priority=5)
     assert [claimed(database).id for _ in range(3)] == ["urgent", "old", "new"]
-    assert queue(database).claim("cpu") is None
+    assert queue(database).claim(on_cpu) is None
 
 
 def test_processes_at_once_claim_each_job_once(database_url: str, database: Database) -> None:
@@ -161,7 +164,7 @@ def test_a_job_that_no_worker_survives_fails_with_a_remedy(database: Database, s
     assert job.error is not None
     assert job.error["type"] == "worker-lost"
     assert job.error["remedy"]
-    assert queue(database).claim("cpu") is None
+    assert queue(database).claim(on_cpu) is None
 
 
 def test_a_job_that_gets_on_between_its_losses_is_never_given_up(database: Database, settings: Settings) -> None:
@@ -230,7 +233,7 @@ def test_steering_follows_the_states(database: Database, settings: Settings) -> 
     jobs = Jobs(database, settings=settings)
     add(database, "job")
     assert jobs.pause("job").state == "paused"
-    assert queue(database).claim("cpu") is None
+    assert queue(database).claim(on_cpu) is None
     assert jobs.resume("job").state == "queued"
     claim = claimed(database)
     assert jobs.cancel("job").state == "cancelling"

@@ -18,6 +18,7 @@ from app.services.feeds import Feeds
 from app.services.jobs import Jobs
 from app.settings import Settings
 from tests.app.jobs.test_queue import add
+from tests.offers import on_cpu
 
 FOLLOWERS, EVENTS = 200, 60
 
@@ -30,7 +31,7 @@ def jobs(database: Database, tmp_path: Path) -> Jobs:
 @pytest.fixture
 def claim(database: Database) -> Claim:
     add(database, "job")
-    found = queue(database).claim("cpu")
+    found = queue(database).claim(on_cpu)
     assert found is not None
     return found
 

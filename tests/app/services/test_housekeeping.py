@@ -19,6 +19,7 @@ from app.services.housekeeping import HouseKeeping
 from app.services.jobs import Jobs
 from app.settings import Settings
 from tests.app.jobs.test_queue import add
+from tests.offers import on_cpu
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_files_that_nothing_names_go_once_they_are_old(
     orphan, laid_down = put(blobs, tmp_path, "orphan"), put(blobs, tmp_path, "checkpoint")
     add(database, "job")
     queue = Queue(database, worker="one", lease_seconds=30)
-    claim = queue.claim("cpu")
+    claim = queue.claim(on_cpu)
     assert claim is not None
     queue.checkpoint(claim, {"blob": laid_down, "bytes": 1, "epoch": 1, "step": 1})
     house = HouseKeeping(database, blobs, settings)
@@ -70,7 +71,7 @@ def test_traces_of_ended_jobs_go_by_their_time(database: Database, settings: Set
     add(database, "new")
     queue = Queue(database, worker="one", lease_seconds=30)
     for _ in range(2):
-        claim = queue.claim("cpu")
+        claim = queue.claim(on_cpu)
         assert claim is not None
         queue.tell(claim, "progress", {"fraction": 0.5})
         queue.tell(claim, "metrics", {"epoch": 1, "step": 1, "values": {}})

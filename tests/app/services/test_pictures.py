@@ -17,6 +17,7 @@ from app.services.jobs import EventView
 from app.services.pictures import IN_LINE, POINTS, Curves, History, draw, epochs
 from app.settings import Settings
 from tests.app.jobs.test_queue import add
+from tests.offers import on_cpu
 
 
 def history(n: int) -> History:
@@ -88,7 +89,7 @@ def test_a_job_is_drawn_once_an_epoch_has_ended(database: Database, database_url
         early = client.get("/v1/jobs/job_1/plot.svg")
         assert (early.status_code, early.headers["content-type"]) == (409, "application/problem+json")
         assert "no epoch has ended" in early.json()["detail"]
-        claim = queue.claim("cpu")
+        claim = queue.claim(on_cpu)
         assert claim is not None
         for epoch, values in history(3):
             queue.tell(claim, "metrics", {"epoch": epoch, "step": epoch, "values": dict(values)})
