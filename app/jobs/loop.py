@@ -105,7 +105,7 @@ class Loop:
         claim = self.queue.claim(self.parts.places.offers)
         if claim is None:
             return False
-        self.parts.places.take(claim.name, claim.device, memory=claim.request.get("needs", {}).get("memory", 0))
+        self.parts.places.take(claim.name, claim.device, memory=claim.memory)
         thread = threading.Thread(target=self._in_a_slot, args=(claim,))
         self._at_work.add(thread)
         thread.start()

@@ -39,6 +39,8 @@ class Claim:
     model: str
     dataset: str
     device: str
+    memory: int
+    """Bytes that it needs there."""
     attempt: int
     parent: str | None
     request: dict[str, Any]
@@ -101,6 +103,7 @@ class Queue:
                 model=str(job.model),
                 dataset=str(job.dataset),
                 device=job.device,
+                memory=job.needs_memory,
                 attempt=job.attempt,
                 parent=job.parent,
                 request=job.request,

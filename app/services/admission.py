@@ -76,7 +76,8 @@ def _asking(session: Session, request: EvaluateRequest | PredictRequest) -> Admi
     if request.split is not None and not dataset.splits.get(request.split):
         detail = f"the {request.split} part of the data set '{request.dataset}' holds no row"
         raise Invalid(detail, errors=[Flaw(detail=detail, pointer="/split")])
-    asked = request.model_dump(mode="json") | {"model": _numbered(version)}
+    unsaid = {"needs"} if request.needs is None else None
+    asked = request.model_dump(mode="json", exclude=unsaid) | {"model": _numbered(version)}
     if isinstance(request, PredictRequest):
         asked["params"] = params_of(version.task, request.params)
     return Admitted(task=version.task, dataset=dataset.id, model=version.model, request=asked)

@@ -218,7 +218,7 @@ class Jobs:
 
 def _queued(jobs: JobRepository, asked: Admitted, *, key: str | None, now: datetime, parent: str | None = None) -> Job:
     """A new job of a request, or of that of a child."""
-    needs = asked.request.get("needs", {})
+    needs = asked.request.get("needs") or {}
     job = Job(
         id=f"job_{secrets.token_hex(10)}",
         kind=asked.request["kind"],

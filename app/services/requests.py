@@ -126,6 +126,7 @@ class EvaluateRequest(BaseModel):
     dataset: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Id or name of the data set.")
     split: Part = Field("test", description="Part of it that is scored.")
     priority: int = Field(0, ge=-100, le=100, description="Higher ones run first.")
+    needs: Needs | None = Field(None, description="The device and the memory that it needs.")
 
 
 class PredictRequest(BaseModel):
@@ -139,6 +140,7 @@ class PredictRequest(BaseModel):
     split: Part | None = Field(None, description="Answer the rows of this part alone; default: every row.")
     params: dict[str, Any] = Field(default_factory=dict, description="Options of the task's `params` schema.")
     priority: int = Field(0, ge=-100, le=100, description="Higher ones run first.")
+    needs: Needs | None = Field(None, description="The device and the memory that it needs.")
 
 
 def _kind(value: Any) -> str:

@@ -122,7 +122,7 @@ def test_two_slots_run_two_jobs_on_two_devices_and_a_third_when_one_is_free(part
     made = [submitted() for _ in range(3)]
     with at_work(parts):
         until(lambda: len(executor.work) == 2)
-        first, second = executor.work
+        first, second = sorted(executor.work, key=lambda work: made.index(work.order.job))
         assert [work.order.devices for work in (first, second)] == [("cuda:0",), ("cuda:1",)]
         assert [work.order.threads for work in (first, second)] == [2, 2]
         assert states() == ["running", "running", "queued"]
