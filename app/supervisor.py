@@ -15,10 +15,11 @@ from typing import Any
 import structlog
 import uvicorn
 
-from app import log, main
+from app import log, main, scratch
 from app.db.engine import Database
 from app.db.migrate import upgrade
 from app.factory import create_app
+from app.services.datasets import INCOMING
 from app.services.keys import Keys, refuse_without_keys
 from app.settings import Settings
 
@@ -133,7 +134,9 @@ def serve(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises what it caught again, once it has ended
         signal.signal(number, lambda *_: None)
     try:
-        server.run(sockets=[listening])
+        scratch.sweep(settings.home / INCOMING)
+        with scratch.settled():
+            server.run(sockets=[listening])
     finally:
         workers.stop()
         listening.close()

@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 
-from app import log, settings
+from app import log, scratch, settings
 from app.blobs import open_blobs
 from app.db.engine import Database
 from app.jobs.executors import LocalExecutor
@@ -23,6 +23,12 @@ from app.settings import Settings
 
 def run(given: Settings, stopping: threading.Event) -> None:
     """Work until `stopping` is set."""
+    with scratch.settled() as own:
+        os.environ["TMPDIR"] = str(own)  # for the processes that learn
+        _work(given, stopping)
+
+
+def _work(given: Settings, stopping: threading.Event) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(given.threads))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads on busy cores cost a factor of ten
     log.configure(given)

@@ -44,6 +44,7 @@ LAYERS: dict[str, int] = {
     "app.settings": 8,
     "app.log": 8,
     "app.metrics": 8,
+    "app.scratch": 8,
     "app.db": 9,
     "app.blobs": 9,
     "app.serving": 9,

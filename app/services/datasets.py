@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
+from app import scratch
 from app.blobs import Blobs, local
 from app.db.engine import Database
 from app.db.repositories.datasets import DatasetRepository
@@ -29,6 +30,8 @@ from models import catalog
 from models.task import Part
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+INCOMING = "incoming"
+"""The folder of the home where uploads arrive."""
 
 
 class DatasetView(BaseModel):
@@ -54,13 +57,13 @@ class Datasets:
 
     def __init__(self, database: Database, blobs: Blobs, settings: Settings) -> None:
         self._database, self._blobs = database, blobs
-        self._incoming = settings.home / "incoming"
+        self._incoming = settings.home / INCOMING
 
     @contextmanager
     def incoming(self) -> Iterator[Path]:
         """A folder for one upload, gone at the end."""
         self._incoming.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._incoming) as folder:
+        with tempfile.TemporaryDirectory(dir=self._incoming, prefix=scratch.prefix()) as folder:
             yield Path(folder)
 
     def create(
