@@ -167,6 +167,16 @@ def local(blobs: Blobs, digest: str, scratch: Path) -> Path:
     return copy
 
 
+def put_copy(blobs: Blobs, path: Path) -> str:
+    """Put a file that stays where it is as well: under a second name, where its file system has such."""
+    copy = path.with_suffix(".copy")
+    try:
+        os.link(path, copy)
+    except OSError:
+        shutil.copyfile(path, copy)
+    return blobs.put(copy)
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:

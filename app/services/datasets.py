@@ -17,7 +17,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import scratch
-from app.blobs import Blobs, local
+from app.blobs import Blobs, local, put_copy
 from app.db.engine import Database
 from app.db.repositories.datasets import DatasetRepository
 from app.db.repositories.jobs import JobRepository
@@ -87,25 +87,27 @@ class Datasets:
         with self.incoming() as folder:
             rows = folder / "rows.jsonl"
             taken = take(path, rows, card, media_type, seed=seed)
-            with self._database.write() as session:
-                repository = DatasetRepository(session)
-                repository.lock()
-                dataset = Dataset(
-                    id=id,
-                    name=id if name is None else name,
-                    task=task,
-                    rows=taken.rows,
-                    splits=taken.splits,
-                    split_seed=taken.split_seed,
-                    digest=digest,
-                    blob=self._blobs.put(rows),
-                    bytes=bytes,
-                    stats=taken.stats,
-                    warnings=list(taken.warnings),
-                    created_at=self._database.now(session),
-                )
-                repository.add(dataset)
-                return _view(dataset)
+            row = {
+                "id": id,
+                "name": id if name is None else name,
+                "task": task,
+                "rows": taken.rows,
+                "splits": taken.splits,
+                "split_seed": taken.split_seed,
+                "digest": digest,
+                "bytes": bytes,
+                "stats": taken.stats,
+                "warnings": list(taken.warnings),
+            }
+            while True:
+                blob = put_copy(self._blobs, rows)  # it may take long: no writer waits for it
+                with self._database.write() as session:
+                    repository = DatasetRepository(session)
+                    repository.lock()
+                    if self._blobs.exists(blob):  # else it went with another data set of the same rows
+                        dataset = Dataset(**row, blob=blob, created_at=self._database.now(session))
+                        repository.add(dataset)
+                        return _view(dataset)
 
     def get(self, id_or_name: str) -> DatasetView:
         """The data set of that id, or the newest of that name. Raises `NotFound`."""

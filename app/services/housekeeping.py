@@ -54,11 +54,15 @@ class HouseKeeping:
         return Swept(**gone, blobs=self._orphans())
 
     def _orphans(self) -> int:
-        """Delete the blobs that no row names. The listing comes first: what is named later is younger than it."""
-        old = [digest for digest, age in self.blobs.listed() if age > YOUNG]
+        """Delete the blobs that no row names. They are listed before the rows are read: what is named later is younger;
+        and again after, for what is put again is young again."""
+        old = self._old()
         with self.database.read() as session:
-            named = LeftoverRepository(session).blobs()
-        orphans = [digest for digest in old if digest not in named]
+            old -= LeftoverRepository(session).blobs()
+        orphans = old & self._old() if old else old
         for digest in orphans:
             self.blobs.delete(digest)
         return len(orphans)
+
+    def _old(self) -> set[str]:
+        return {digest for digest, age in self.blobs.listed() if age > YOUNG}

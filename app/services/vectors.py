@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import IntegrityError
 
-from app.blobs import Blobs, local
+from app.blobs import Blobs, local, put_copy
 from app.db.engine import Database
 from app.db.repositories.vectors import VectorRepository
 from app.db.tables import VectorFile
@@ -42,6 +42,9 @@ class VectorFiles:
     def create(self, path: Path, *, name: str, bytes: int, digest: str) -> VectorView:  # noqa: A002
         """Read a file and keep it in our own form. Raises `Invalid`, or `Conflict` where the name is taken."""
         check_name(name)
+        with self._database.read() as session:
+            if VectorRepository(session).get(name) is not None:
+                raise _taken(name)
         try:
             found = vectors.read(path)
         except VectorError as error:
@@ -49,22 +52,25 @@ class VectorFiles:
         kept = path.with_suffix(".kept")
         try:
             found.save(kept)
-            with self._database.write() as session:
-                repository = VectorRepository(session)
-                repository.lock()
-                if repository.get(name) is not None:
-                    raise _taken(name)
-                row = VectorFile(
-                    name=name,
-                    words=len(found),
-                    width=found.width,
-                    digest=digest,
-                    blob=self._blobs.put(kept),
-                    bytes=bytes,
-                    created_at=self._database.now(session),
-                )
-                repository.add(row)
-                return _view(row)
+            while True:
+                blob = put_copy(self._blobs, kept)  # it may take long: no writer waits for it
+                with self._database.write() as session:
+                    repository = VectorRepository(session)
+                    repository.lock()
+                    if repository.get(name) is not None:
+                        raise _taken(name)
+                    if self._blobs.exists(blob):  # else it went with other vectors of the same bytes
+                        row = VectorFile(
+                            name=name,
+                            words=len(found),
+                            width=found.width,
+                            digest=digest,
+                            blob=blob,
+                            bytes=bytes,
+                            created_at=self._database.now(session),
+                        )
+                        repository.add(row)
+                        return _view(row)
         except IntegrityError:
             raise _taken(name) from None
         finally:

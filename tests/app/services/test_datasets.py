@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
-from app.blobs import open_blobs
+from app.blobs import FolderBlobs, open_blobs
 from app.db.engine import Database
 from app.db.tables import Job
 from app.errors import Conflict, Invalid, NotFound
@@ -195,6 +196,26 @@ def test_a_data_set_stays_while_a_job_needs_it_and_its_blob_while_another_does(s
     assert shelf.blobs() == 0
     with pytest.raises(NotFound):
         shelf.datasets.delete(two.id)
+
+
+def test_no_writer_waits_for_the_copy_and_a_copy_that_is_deleted_meanwhile_is_made_again(shelf: Shelf) -> None:
+    class Slow(FolderBlobs):
+        puts = 0
+
+        def put(self, path: Path) -> str:
+            with shelf.database.write() as session:  # on SQLite there is one writer at a time
+                session.execute(delete(Job))
+            found = super().put(path)
+            self.puts += 1
+            if self.puts == 1:  # as if the only other data set of these rows had just gone
+                self.delete(found)
+            return found
+
+    blobs = Slow(shelf.home / "slow")
+    shelf.datasets = Datasets(shelf.database, blobs, Settings(home=shelf.home))
+    view = shelf.post(texts(20))
+    assert blobs.puts == 2
+    assert len(list(shelf.datasets.read_rows(view.id))) == 20
 
 
 def test_a_large_file_goes_in_with_bounded_memory() -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 
 from app.blobs import Blobs, open_blobs
 from app.db.engine import Database
+from app.db.repositories.leftovers import LeftoverRepository
 from app.db.tables import Job, JobEvent
 from app.jobs.queue import Queue
 from app.services import housekeeping
@@ -64,6 +65,24 @@ def test_a_file_that_is_put_again_is_young_again(blobs: Blobs, tmp_path: Path) -
         os.utime(place, (0, 0))
     assert put(blobs, tmp_path, "same") == first
     assert [(digest, age < 60) for digest, age in blobs.listed()] == [(first, True)]
+
+
+def test_a_file_that_is_put_again_while_the_sweep_looks_around_stays(
+    database: Database, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = open_blobs(str(tmp_path / "kept"))
+    again, gone = put(blobs, tmp_path, "again"), put(blobs, tmp_path, "gone")
+    for digest in (again, gone):
+        os.utime(str(blobs.path(digest)), (0, 0))
+
+    def named(_: LeftoverRepository) -> set[str]:
+        put(blobs, tmp_path, "again")
+        return set()
+
+    monkeypatch.setattr(LeftoverRepository, "blobs", named)
+    assert HouseKeeping(database, blobs, settings).sweep().blobs == 1
+    assert blobs.exists(again)
+    assert not blobs.exists(gone)
 
 
 def test_traces_of_ended_jobs_go_by_their_time(database: Database, settings: Settings, tmp_path: Path) -> None:
