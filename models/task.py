@@ -222,6 +222,11 @@ class Codec(ABC, Generic[RowT, ItemT, OutputT, StateT, ParamsT, ConfigT]):
     def score(self, outputs: Sequence[OutputT], answers: Sequence[Any]) -> dict[str, float]:
         """The card's metric and its companions over a whole part; `answers` are `Example.answer`."""
 
+    def remarks(self, rows: Mapping[Part, Sequence[RowT]], state: StateT, config: ConfigT) -> list[str]:
+        """What makes rows that can be learnt from a poor teacher: a sentence each, with what to do. Told at the start
+        of a training, before anything is learnt."""
+        return []
+
     def probes(self, state: StateT) -> Sequence[ItemT]:
         """Items that a version must answer before it is put to work; by default the card's examples. A task whose
         state fixes what its items look like (a width, a kind) makes items that fit."""

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,7 +23,8 @@ from models.checkpoint import Checkpoint, CheckpointError, Keeper
 from models.gradient import Gradient
 from models.judge import Judge, glanced_at
 from models.monitor import EpochReport, Monitor, Progress, Silent, Stopped, TrainingError
-from models.task import PARTS, AnyCodec, AnyNetwork, Config, Part, Schema, Vectors
+from models.prepared import prepared
+from models.task import AnyCodec, AnyNetwork, Config, Part, Schema, Vectors
 from models.team import Alone, Team
 from models.warm import Warm, transfer
 
@@ -43,6 +44,10 @@ EXPLODED = 1e4
 """A loss this many times the first epoch's has diverged, though it is still finite."""
 
 
+Ended = Literal["epochs", "patience", "max_seconds", "pruned"]
+"""Why a training learnt no further: its last epoch, none better for `patience` of them, time, or a better sibling."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trained:
     """What a training leaves behind."""
@@ -55,6 +60,7 @@ class Trained:
     history: list[EpochReport]
     parameters: int
     seconds: float
+    ended: Ended
     examples: dict[Part, list[Example]] = field(repr=False)
 
 
@@ -85,16 +91,7 @@ def train(
     torch.set_num_threads(threads)
     torch.manual_seed(config.seed)
     state = codec.learn(rows["train"], config, vectors)
-    examples = {
-        part: [e for row in rows.get(part, ()) for e in codec.examples(row, state, config, part)] for part in PARTS
-    }
-    if not examples["train"]:
-        raise TrainingError(
-            "bad-data", "the training part gives no example", "add rows, or shorten what they must hold"
-        )
-    if not examples["validation"]:
-        watch.log("no row is left for validation: the training part is scored instead, and flatters", "warning")
-        examples["validation"] = examples["train"]
+    examples = prepared(codec, rows, state, config, watch)
     net = network.build(state, config)
     network.initialise(net, state, config, vectors)
     said = [] if warm is None else transfer(network, net, state, warm)
@@ -104,7 +101,7 @@ def train(
     run = _Run(plan, state, net.to(device), watch, started)
     if keeper is not None:
         run.kept_by(keeper)
-    if warm is not None and run.step == 0:
+    if warm is not None and not run.history:
         run.begin_at(said, examples["validation"])
     run.learn(examples["train"], examples["validation"])
     return run.finish(examples)
@@ -152,6 +149,7 @@ class _Run:
         self.best: dict[str, torch.Tensor] = copy.deepcopy(net.state_dict())
         self.best_score = (-math.inf, -math.inf)
         self.stale = 0
+        self.ended: Ended | None = None
         self.first_loss = math.inf
         self.history: list[EpochReport] = []
         self.team = plan.team
@@ -207,13 +205,19 @@ class _Run:
         """Whether there is nothing more to learn; the same answer after a resumption."""
         if self.under_way is not None:
             return False
+        self.ended = self._ended()
+        return self.ended is not None
+
+    def _ended(self) -> Ended | None:
         if self.stale >= self.config.patience and self.step >= LEAST_STEPS:
             self.watch.log(f"no better score for {self.stale} epochs: stopping after epoch {self.epoch}")
-            return True
+            return "patience"
         if self.epoch > 0 and self._late():
             self.watch.log(f"the time of {self.max_seconds:g} s is up: stopping after epoch {self.epoch}", "warning")
-            return True
-        return self.epoch >= self.config.epochs or self._enough()
+            return "max_seconds"
+        if self.epoch >= self.config.epochs:
+            return "epochs"
+        return "pruned" if self._enough() else None
 
     def _enough(self) -> bool:
         """Whether who watches wants no more of it."""
@@ -420,6 +424,7 @@ class _Run:
             history=self.history,
             parameters=count(self.net),
             seconds=time.monotonic() - self.started,
+            ended=self.ended or "epochs",
             examples=examples,
         )
 

@@ -51,6 +51,7 @@ LAYERS: dict[str, int] = {
     "app.serving.inspections": 10,
     "app.serving.predictions": 10,
     "app.jobs": 12,
+    "app.jobs.problems": 10,
     "app.jobs.queue": 10,
     "app.services": 10,
     "app.api": 11,

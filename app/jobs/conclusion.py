@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.jobs.problems import problem
 from app.jobs.queue import Child
 from models.task import Card
 
@@ -33,12 +34,8 @@ def merit(card: Card, child: Child) -> tuple[float, float]:
 def all_failed(children: Sequence[Child]) -> dict[str, Any]:
     """The problem of a parent of which nothing is left: the cause of its first run."""
     first = next((child.error for child in children if child.error), None) or {}
-    return {
-        "type": first.get("type", "no-run-succeeded"),
-        "title": first.get("title", "No run succeeded"),
-        "detail": f"none of {len(children)} runs succeeded; the first: {first.get('detail', 'it was cancelled')}",
-        "remedy": first.get("remedy", "retry the job"),
-    }
+    detail = f"none of {len(children)} runs succeeded; the first: {first.get('detail', 'it was cancelled')}"
+    return problem(first.get("type", "no-run-succeeded"), detail, first.get("remedy", "retry the job"))
 
 
 def metrics_of(child: Child) -> dict[str, float]:

@@ -20,12 +20,13 @@ from sqlalchemy.orm import Session
 from app.blobs import Blobs, local
 from app.db.engine import Database
 from app.db.repositories.workers import WorkerRepository
-from app.errors import CellgateError, Invalid, NotFound
+from app.errors import Invalid, NotFound
 from app.jobs import study
 from app.jobs.bell import Bell
 from app.jobs.comparison import compared
 from app.jobs.executors import Executor, Message, Order, Running
 from app.jobs.places import Places
+from app.jobs.problems import may_pass, of_worker
 from app.jobs.queue import Claim, Lost, Queue
 from app.jobs.tuning import tuned
 from app.services.datasets import Datasets
@@ -171,21 +172,18 @@ class Loop:
                 log.info("job let go of", job=claim.id)
             except OperationalError:
                 log.warning("database away: the job waits for its lease to end", job=claim.id)
-            except CellgateError as error:  # what it needs is gone, or what it made is not wanted
-                remedy = "put right what the sentence names, then retry the job"
-                self._fail(claim, {"type": "bad-data", "title": "Bad data", "detail": error.detail, "remedy": remedy})
             except Exception as error:
-                log.exception("job failed in the worker", job=claim.id)
-                remedy = "this is a fault of the service: look into the worker's log, then retry the job"
-                detail = f"{type(error).__name__} in the worker"
-                self._fail(claim, {"type": "internal", "title": "Internal fault", "detail": detail, "remedy": remedy})
+                found = of_worker(error)
+                log.warning("job failed in the worker", job=claim.id, type=found["type"], exc_info=error)
+                self._fail(claim, found)
             finally:
                 if running is not None:
                     running.kill()
 
     def _fail(self, claim: Claim, problem: dict[str, Any]) -> None:
+        end = self.queue.falter if may_pass(problem) else self.queue.fail
         with suppress(Lost):
-            self._patiently(lambda: self.queue.fail(claim, problem))
+            self._patiently(lambda: end(claim, problem))
 
     def _decided(self, claim: Claim) -> Claim:
         """The claim with what it tries: a trial settles that when its turn comes, once and for all its attempts."""
@@ -373,7 +371,7 @@ class Loop:
     def _finish(self, claim: Claim, done: dict[str, Any]) -> None:
         stored = self._meanwhile(claim, lambda: self.parts.registry.store(Path(done["zip"])))
         told: dict[str, Any] = {
-            name: done[name] for name in ("metrics", "seconds", "by_epoch", "pruned") if name in done
+            name: done[name] for name in ("metrics", "seconds", "ended", "by_epoch", "pruned") if name in done
         }
         told["parameters"] = stored.manifest.parameters
         if claim.parent is not None:  # the parent chooses among its children; until then no version is made

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from app.db.engine import Database
 from app.db.repositories.jobs import JobRepository, Offer, lease
 from app.db.tables import Job
+from app.jobs.problems import problem
 
 STRIKES = 5
 """Times in a row that a job's worker may be lost, and nothing of it laid down, before the job fails."""
@@ -222,6 +223,13 @@ class Queue:
         with self._held(claim) as (_, jobs, job, now):
             lost(jobs, job, "the process that ran the job died", now)
 
+    def falter(self, claim: Claim, problem: dict[str, Any]) -> None:
+        """The work met a fault that may pass: it is tried again later, and fails with the problem where that happens
+        too often in a row. Raises `Lost`."""
+        with self._held(claim) as (_, jobs, job, now):
+            if not _as_asked(jobs, job, problem["detail"], now):
+                _strike(jobs, job, problem["detail"], problem, now)
+
     def reap(self) -> int:
         """Take jobs from workers that are silent; returns how many."""
         with self.database.read() as session:
@@ -251,23 +259,27 @@ def lost(jobs: JobRepository, job: Job, reason: str, now: datetime) -> None:
     job.fence += 1  # whoever held it may still be alive: it can write no more
     if _as_asked(jobs, job, reason, now):
         return
+    _strike(jobs, job, reason, worker_lost(job.strikes + 1), now)
+
+
+def _strike(jobs: JobRepository, job: Job, reason: str, problem: dict[str, Any], now: datetime) -> None:
+    """Back to the queue, each time for longer; in the end the job fails with the problem."""
     job.strikes += 1
     if job.strikes >= STRIKES:
-        job.error = worker_lost(job.strikes)
-        jobs.moved(job, "failed", job.error["detail"], now)
+        job.error = problem
+        jobs.moved(job, "failed", problem["detail"], now)
     else:
         _again(jobs, job, reason, now, BACK_OFF * 2 ** (job.strikes - 1))
 
 
 def worker_lost(strikes: int) -> dict[str, Any]:
     """The problem of a job that no worker survives."""
-    return {
-        "type": "worker-lost",
-        "title": "Worker lost",
-        "detail": f"the process that ran this job died {strikes} times in a row",
-        "remedy": "look for the kernel's out-of-memory killer in the system's log; "
+    return problem(
+        "worker-lost",
+        f"the process that ran this job died {strikes} times in a row",
+        "look for the kernel's out-of-memory killer in the system's log; "
         "lower `batch_steps` or `hidden`, then retry the job",
-    }
+    )
 
 
 def _as_asked(jobs: JobRepository, job: Job, reason: str, now: datetime) -> bool:

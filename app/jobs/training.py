@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import tempfile
@@ -20,25 +19,17 @@ from safetensors.torch import save_file
 from app.jobs.evaluation import evaluated
 from app.jobs.executors import Message, Order
 from app.jobs.prediction import predicted
+from app.jobs.problems import FREE, full, problem
 from models import artifact, catalog, checkpoint, vectors, warm
+from models.artifact import ArtifactError
 from models.checkpoint import Checkpoint, CheckpointError
-from models.memory import guarded
+from models.memory import guarded, out_of_memory
 from models.monitor import EpochReport, Progress, Stopped, TrainingError
 from models.runtimes.export import export
 from models.runtimes.run import Run
 from models.task import PARTS, Config, Fault, Part
 from models.team import Alone, Processes, lost
 from models.trainer import Trained, train
-
-TITLES = {
-    "bad-data": "Bad data",
-    "bad-params": "Bad params",
-    "diverged": "Training diverged",
-    "out-of-memory": "Out of memory",
-    "disk-full": "Disk full",
-}
-FREE = "free space in the home and in the system's temporary folder, then retry the job"
-
 
 Ask = Callable[[Message], "str | None"]
 
@@ -118,21 +109,32 @@ def run(
         send(("done", _done(order, send, stop, ask, rank)))
     except Stopped as stopped:
         send(("stopped", {"reason": stopped.reason}))
-    except TrainingError as error:
-        send(("failed", _problem(error.type, error.detail, error.remedy)))
-    except Fault as fault:
-        send(("failed", _problem("bad-data", fault.detail, "correct the data set, post it again and start a new job")))
     except Exception as error:
         if isinstance(error, RuntimeError) and len(order.devices) > 1 and lost(error):
             os._exit(1)  # another process died: the job is begun again as if this one had
-        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            send(("failed", _problem("disk-full", "the disk is full; nothing of the job was registered", FREE)))
-            return
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(frame.filename).name}:{frame.lineno}"
-        remedy = "this is a fault of the service: report it with the place named here"
-        send(("failed", _problem("internal", f"{type(error).__name__} at {place}", remedy)))
-        os.write(2, traceback.format_exc().encode())
+        found = _problem(error)
+        send(("failed", found))
+        if found["type"] == "internal":
+            os.write(2, traceback.format_exc().encode())
+
+
+def _problem(error: Exception) -> dict[str, Any]:
+    """The problem of what the work met."""
+    if isinstance(error, TrainingError):
+        return problem(error.type, error.detail, error.remedy)
+    if isinstance(error, Fault):
+        return problem("bad-data", error.detail, "correct the data set, post it again and start a new job")
+    if isinstance(error, ArtifactError):
+        detail = f"the version's files are damaged: {error}"
+        return problem("damaged-version", detail, "import its artifact again, or name another version")
+    if full(error):
+        return problem("disk-full", "the disk is full; nothing of the job was registered", FREE)
+    if out_of_memory(error):
+        detail = "the memory did not hold the data set, or a batch of it"
+        return problem("out-of-memory", detail, "give the worker more memory, or name a smaller data set or part")
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    detail = f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"
+    return problem("internal", detail, "this is a fault of the service: report it with the place named here")
 
 
 def _done(
@@ -148,10 +150,6 @@ def _done(
 
 def _unheard(message: Message) -> None:
     """What another process than the first has to say."""
-
-
-def _problem(kind: str, detail: str, remedy: str) -> dict[str, Any]:
-    return {"type": kind, "title": TITLES.get(kind, "Internal fault"), "detail": detail, "remedy": remedy}
 
 
 def _made(order: Order, send: Callable[[Message], None], reporter: Reporter, rank: int) -> dict[str, Any]:
@@ -227,6 +225,7 @@ def _written(order: Order, trained: Trained, config: Config, reporter: Reporter)
     packed = order.folder.with_suffix(".zip")
     digest = artifact.pack(order.folder, packed)
     done = {"zip": str(packed), "digest": digest, "metrics": trained.metrics, "seconds": round(trained.seconds, 2)}
+    done["ended"] = trained.ended
     return done | (_trial(order, trained, reporter) if order.looks_every else {})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,8 @@ class Admitted:
     """Name of the model."""
     request: dict[str, Any]
     """All that was asked, with defaults filled in and references resolved."""
+    warnings: Sequence[str] = ()
+    """What its data set is suspected of, where that matters to it."""
 
 
 def admitted(session: Session, request: AnyRequest) -> Admitted:
@@ -48,7 +50,7 @@ def admitted(session: Session, request: AnyRequest) -> Admitted:
         return _asking(session, request)
     config = checked(request.task, request.config)
     whole = {**request.model_dump(mode="json", exclude_none=True), "config": config}
-    dataset = _dataset(session, request.dataset, request.task).id
+    dataset = _dataset(session, request.dataset, request.task)
     model = ModelRepository(session).model(request.model)
     if model is not None and model.task != request.task:
         raise Conflict(f"the model '{request.model}' is for {model.task}, not {request.task}")
@@ -58,7 +60,9 @@ def admitted(session: Session, request: AnyRequest) -> Admitted:
             raise Invalid(flaw.detail, errors=[flaw])
     if isinstance(request, TrainRequest) and request.warm_start is not None:
         whole["warm_start"] = _warm(session, request.warm_start, request.task, config)
-    return Admitted(task=request.task, dataset=dataset, model=request.model, request=whole)
+    return Admitted(
+        task=request.task, dataset=dataset.id, model=request.model, request=whole, warnings=dataset.warnings
+    )
 
 
 def _vectors(request: AnyRequest, config: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -78,9 +82,10 @@ def _asking(session: Session, request: EvaluateRequest | PredictRequest) -> Admi
         raise Invalid(detail, errors=[Flaw(detail=detail, pointer="/split")])
     unsaid = {"needs"} if request.needs is None else None
     asked = request.model_dump(mode="json", exclude=unsaid) | {"model": _numbered(version)}
+    warnings = dataset.warnings
     if isinstance(request, PredictRequest):
-        asked["params"] = params_of(version.task, request.params)
-    return Admitted(task=version.task, dataset=dataset.id, model=version.model, request=asked)
+        asked["params"], warnings = params_of(version.task, request.params), []
+    return Admitted(task=version.task, dataset=dataset.id, model=version.model, request=asked, warnings=warnings)
 
 
 def _dataset(session: Session, name: str, task: str) -> Dataset:

@@ -269,6 +269,7 @@ def _leaks(marks: array[int], parts: array[int]) -> list[str]:
         shared = int(np.isin(mark[part == index], learnt).sum())
         if shared:
             found.append(
-                f"{shared} of {int((part == index).sum())} rows of {name} are in train as well: scores flatter"
+                f"{shared} of {int((part == index).sum())} rows of {name} are in train as well: scores flatter; "
+                "leave rows that stand there twice out of the file"
             )
     return found

@@ -129,6 +129,8 @@ class Jobs:
                 raise Full(f"{held}: this one needs {max(1, len(parts))}", retry_after=60)
             found = admitted(session, request)
             job = _queued(jobs, found, key=key, now=now)
+            for text in found.warnings:
+                jobs.happened(job, "log", {"level": "warning", "text": f"the data set: {text}"}, now)
             job.waits = bool(parts)
             for index, part in enumerate(parts):
                 made = now + timedelta(microseconds=index + 1)  # they run in this order

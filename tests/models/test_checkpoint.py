@@ -11,6 +11,7 @@ import torch
 from models import checkpoint, trainer
 from models.checkpoint import Checkpoint, CheckpointError
 from models.monitor import Stopped, TrainingError
+from models.warm import Warm
 from tests.models.test_trainer import Watch, run, same, tiny
 
 CONFIG = {"epochs": 3, "dropout": 0.3, "layers": 2}
@@ -56,6 +57,21 @@ def test_resumed_anywhere_it_ends_with_the_same_weights(batches: int, tmp_path: 
         for history in (resumed.history, whole.history)
     ]
     assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("batches", [0, 1, 16, 33])
+def test_a_warm_start_resumed_anywhere_ends_with_the_same_weights(batches: int, tmp_path: Path) -> None:
+    old = run(config=CONFIG | {"seed": 5})
+    warm = Warm(name="old:1", state=old.state, tensors=old.net.state_dict())
+    whole, shelf = run(config=CONFIG, warm=warm), Shelf(tmp_path)
+    with pytest.raises(Stopped):
+        run(Watch(stop_after=batches), config=CONFIG, keeper=shelf, warm=warm)
+    torch.manual_seed(99)
+    resumed = run(config=CONFIG, keeper=shelf, warm=warm)
+    assert shelf.places[0][1] == batches
+    assert same(resumed, whole)
+    assert not same(whole, run(config=CONFIG)), "it began elsewhere"
+    assert [report.epoch for report in resumed.history] == [0, 1, 2, 3]
 
 
 def test_interrupted_after_every_batch_it_still_ends_the_same(tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ def test_a_finite_loss_that_explodes_has_diverged() -> None:
 
 
 def test_no_training_example_is_bad_data() -> None:
-    with pytest.raises(TrainingError, match="no example") as caught:
+    with pytest.raises(TrainingError, match="the training part holds no row") as caught:
         run(parts={"train": [], "validation": tiny.rows(3)})
     assert caught.value.type == "bad-data"
 
@@ -216,6 +216,8 @@ def test_time_that_is_up_ends_it_within_an_epoch_and_keeps_what_was_learnt() -> 
     assert len(trained.history) == 1
     assert trained.history[0].step == 1
     assert any(level == "warning" and "time" in text for level, text in watch.said)
+    assert trained.ended == "max_seconds"
+    assert trained.metrics["test_accuracy"] >= 0.0, "it is judged and kept all the same"
 
 
 def test_the_rate_warms_up_and_falls() -> None:
@@ -304,6 +306,30 @@ def test_learning_that_a_constant_guess_equals_is_told(monkeypatch: pytest.Monke
     assert said[1] == []
 
 
+class Choosy(tiny.TinyCodec):  # type: ignore[misc]
+    """Learns from long rows alone, and says so."""
+
+    def examples(self, row: Any, state: Any, config: Any, part: Any) -> Any:
+        return super().examples(row, state, config, part) if len(row.values) > 5 else iter(())
+
+    def remarks(self, rows: Any, state: Any, config: Any) -> list[str]:
+        return ["rows of 5 values teach nothing; give longer ones"]
+
+
+def test_rows_that_teach_nothing_are_told_before_anything_is_learnt() -> None:
+    watch, rows = Watch(), tiny.rows(80)
+    short = sum(len(row.values) <= 5 for row in rows)
+    assert 0 < short < 80
+    run(watch, codec=Choosy(), parts={"train": rows, "validation": tiny.rows(30, seed=1)}, config={"epochs": 1})
+    assert watch.said[:2] == [
+        ("warning", "rows of 5 values teach nothing; give longer ones"),
+        ("warning", f"{short} of 80 rows of train give no example and are left out"),
+    ]
+    with pytest.raises(TrainingError, match=r"none of the .* training rows gives an example; rows of 5") as caught:
+        run(codec=Choosy(), parts={"train": [row for row in rows if len(row.values) <= 5]})
+    assert caught.value.type == "bad-data"
+
+
 def test_a_part_that_was_judged_before_goes_on_where_it_was() -> None:
     trained = run(config={"epochs": 1})
     judge = Judge(tiny.TinyCodec(), tiny.TinyNetwork(), trained.net, Config(batch_steps=1), "cpu")
@@ -321,6 +347,7 @@ def test_who_watches_may_have_enough_after_an_epoch_and_the_best_of_them_is_kept
     assert watch.bests == [max(report.values["accuracy"] for report in watch.epochs[:end]) for end in (1, 2)]
     assert trained.metrics["validation_accuracy"] == pytest.approx(watch.bests[-1], abs=1e-6)
     assert ("info", "pruned: stopping after epoch 2") in watch.said
+    assert trained.ended == "pruned"
     undisturbed = Watch()
     run(undisturbed)
     assert len(undisturbed.bests) == 3, "not after the last epoch"

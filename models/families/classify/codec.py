@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -24,6 +24,9 @@ FEW = 192
 """Training examples at least: fewer rows are read several times an epoch, each time with other noise."""
 ENOUGH = 100
 """Answers that a temperature needs; fewer say more of themselves than of the network."""
+
+NAMED = 5
+"""Labels that are told of one by one."""
 
 LabelStateT = TypeVar("LabelStateT", bound=LabelState)
 
@@ -70,6 +73,16 @@ class LabelCodec(Codec[RowT, ItemT, LabelOutput, LabelStateT, LabelParams, Confi
         common = max(zip(state.counts, state.labels, strict=True))[1]
         return accuracy([common] * len(answers), answers)
 
+    def remarks(self, rows: Mapping[Part, Sequence[RowT]], state: LabelStateT, config: ConfigT) -> list[str]:
+        """Labels that the training part shows once, and those that only the other parts have."""
+        once = [label for label, count in zip(state.labels, state.counts, strict=True) if count == 1]
+        others = {row.label for part in ("validation", "test") for row in rows.get(part, ())}  # type: ignore[attr-defined]
+        unseen = sorted(others - set(state.labels))
+        return [
+            *_told(once, "stands in one training row: answers for it are guesses; add rows of it, or drop it"),
+            *_told(unseen, "stands in no training row: its rows in other parts count as wrong; add some to train"),
+        ]
+
     def calibrate(
         self, run: Run, batches: Sequence[Batch], state: LabelStateT, answers: Sequence[Sequence[str]]
     ) -> LabelStateT:
@@ -83,6 +96,12 @@ class LabelCodec(Codec[RowT, ItemT, LabelOutput, LabelStateT, LabelParams, Confi
         chosen = np.arange(len(keep)), truth[keep]
         likelihoods = [np.log(softmax(logits[keep] / t)[chosen] + 1e-12).sum() for t in grid]
         return state.model_copy(update={"temperature": float(grid[int(np.argmax(likelihoods))])})
+
+
+def _told(labels: Sequence[str], what: str) -> list[str]:
+    """A sentence for each of the first labels, and one for the others."""
+    more = [f"the same holds for {len(labels) - NAMED} other labels"] if len(labels) > NAMED else []
+    return [*(f"the label '{label}' {what}" for label in labels[:NAMED]), *more]
 
 
 def labels_of(labels: Sequence[str]) -> dict[str, Any]:

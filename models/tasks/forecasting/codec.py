@@ -5,7 +5,7 @@ B windows, T steps read (padded on the right), F features of a step, h steps ahe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,6 +82,20 @@ class ForecastingCodec(Codec[Row, Item, Output, State, ForecastingParams, Foreca
             origins = range(last - 1, LEAST_PAST - 1, -1)
             cut = values[:last]
             yield from _examples(row, cut, list(origins[: state.windows]), state.horizon, state)
+
+    def remarks(self, rows: Mapping[Part, Sequence[Row]], state: State, config: ForecastingConfig) -> list[str]:
+        """How many training series are too short to show a whole window with all of its future."""
+        series = [row for row in rows.get("train", ()) if row.split in (None, "train")]
+        whole = state.look_back + state.horizon
+        short = [len(row.values) for row in series if len(row.values) < whole]
+        if not short:
+            return []
+        told = f"{len(short)} of {len(series)} training series are shorter than look_back + horizon = {whole} steps"
+        if min(short) <= LEAST_PAST:
+            return [f"{told}: give longer ones"]
+        if min(short) <= state.horizon:
+            return [f"{told}: give longer ones, or set `horizon` below {min(short)}, the length of the shortest"]
+        return [f"{told} and never fill a window: set `look_back` to {min(short) - state.horizon}, or give longer ones"]
 
     def example(self, item: Item, params: ForecastingParams, state: State, config: ForecastingConfig) -> Example:
         if params.horizon is not None and params.horizon > state.horizon:

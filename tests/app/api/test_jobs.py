@@ -57,6 +57,18 @@ def test_a_job_is_queued_listed_steered_and_deleted(client: TestClient) -> None:
     assert 'cellgate_jobs{state="cancelled"} 0.0' in client.get("/metrics").text
 
 
+def test_what_the_data_set_is_suspected_of_is_said_with_the_job(client: TestClient) -> None:
+    row = '{"text": "the same", "label": "a", "split": "%s"}\n'
+    content = row % "train" + row % "test" + '{"text": "other", "label": "b", "split": "train"}\n'
+    headers = {"content-type": "application/x-ndjson"}
+    client.post("/v1/datasets?task=sentiment&name=leaky", content=content, headers=headers).raise_for_status()
+    here = client.post("/v1/jobs", json={**ORDER, "dataset": "leaky"}).headers["location"]
+    told = {line["text"]: line["level"] for line in client.get(f"{here}/logs").json()["items"]}
+    assert set(told.values()) == {"warning"}
+    assert any("1 of 1 rows of test are in train as well: scores flatter; leave" in text for text in told)
+    assert any("the label 'b' has one row" in text for text in told)
+
+
 def test_events_resume_without_a_gap_or_a_repeat_and_end(client: TestClient) -> None:
     here = client.post("/v1/jobs", json=ORDER).headers["location"]
     for verb in ("pause", "resume", "cancel"):

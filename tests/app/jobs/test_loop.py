@@ -222,7 +222,7 @@ def test_a_job_whose_model_was_taken_by_another_task_fails_and_the_worker_lives(
     with worker(settings, database_url) as process:
         view = until(jobs, job, lambda view: view.state == "failed")
         assert view.error is not None
-        assert view.error["type"] == "bad-data"
+        assert view.error["type"] == "refused"
         assert "forecasting" in view.error["detail"]
         assert process.poll() is None
 

@@ -34,12 +34,17 @@ class Far(FolderBlobs):
     """A blob store somewhere else: nothing lies on this machine, and opening takes its time."""
 
     seconds = LONG
+    away = 0
+    """How often it does not answer."""
 
     def path(self, digest: str) -> Path | None:
         return None
 
     def open(self, digest: str) -> BinaryIO:
         time.sleep(self.seconds)
+        if self.away:
+            self.away -= 1
+            raise ConnectionError
         return super().open(digest)
 
 
@@ -147,3 +152,15 @@ def test_a_worker_that_ends_while_it_copies_hands_the_job_back(parts: Parts) -> 
         until(jobs, job, "running")
         stopping.set()
         assert until(jobs, job, "queued").attempt == 0
+
+
+def test_a_blob_store_that_does_not_answer_for_a_moment_costs_a_moment(parts: Parts) -> None:
+    blobs: Any = parts.blobs
+    blobs.seconds, blobs.away = 0.0, 1
+    jobs, job = submitted(parts)
+    with at_work(parts):
+        view = until(jobs, job, "failed")
+    assert view.attempt == 2
+    assert "files could not be moved: ConnectionError" in [move.reason for move in view.transitions]
+    assert view.error is not None
+    assert view.error["detail"] == "as told"

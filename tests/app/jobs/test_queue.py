@@ -16,6 +16,7 @@ from app.db.engine import Database
 from app.db.repositories.jobs import JobRepository
 from app.db.tables import Dataset, Job
 from app.errors import Conflict
+from app.jobs.problems import problem
 from app.jobs.queue import STRIKES, Claim, Lost, Queue
 from app.services.jobs import Jobs
 from app.settings import Settings
@@ -195,6 +196,24 @@ def test_a_checkpoint_is_handed_to_the_next_claim_until_the_job_ends(database: D
     assert view.resumed_from.model_dump(exclude_none=True) == {"epoch": 2, "step": 7}
     queue(database).succeed(claim, lambda _: {})
     assert jobs.get("job").checkpoint is None
+
+
+def test_a_fault_that_may_pass_is_tried_again_later_each_time_and_fails_with_its_problem(database: Database) -> None:
+    found = problem("storage-away", "files could not be moved", "see whether it answers")
+    add(database, "job")
+    waits = []
+    for _ in range(STRIKES):
+        assert state(database) == "queued"
+        with database.write() as session:
+            session.execute(update(Job).values(not_before=None))
+        queue(database).falter(claimed(database), found)
+        with database.read() as session:
+            job = session.get_one(Job, "job")
+            waits.append(0.0 if job.not_before is None else (job.not_before - database.now(session)).total_seconds())
+    assert [round(wait) for wait in waits[:-1]] == [1, 2, 4, 8]
+    with database.read() as session:
+        job = session.get_one(Job, "job")
+        assert (job.state, job.error) == ("failed", found)
 
 
 def test_pieces_add_up_and_are_left_to_the_sweep(database: Database, settings: Settings) -> None:

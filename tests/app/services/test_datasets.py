@@ -102,7 +102,10 @@ def test_rows_that_parts_share_are_a_warning(shelf: Shelf) -> None:
         for i in range(18)
     ]
     view = shelf.post("\n".join(map(json.dumps, rows)))
-    assert "6 of 6 rows of test are in train as well: scores flatter" in view.warnings
+    told = [text for text in view.warnings if "in train as well" in text]
+    assert [text.partition(";")[0] for text in told] == [
+        f"6 of 6 rows of {part} are in train as well: scores flatter" for part in ("validation", "test")
+    ]
 
 
 def test_faults_name_the_first_twenty_lines_count_all_and_store_nothing(shelf: Shelf) -> None:

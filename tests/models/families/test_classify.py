@@ -96,3 +96,19 @@ def test_the_tally_warns_of_what_is_suspicious() -> None:
     told = tallied(("a", "train"), ("a", "train"), ("b", "train"), ("b", "train"), ("c", "test")).warnings()
     assert any("'c' has one row" in text for text in told)
     assert any("'c' stands in no training row" in text for text in told)
+
+
+def test_labels_that_are_shown_once_or_never_are_told_with_what_to_do() -> None:
+    train = [Row(label=label) for label in ["a", "a", "b", "c"]]
+    rows: Mapping[Part, Sequence[Row]] = {"train": train, "validation": [Row(label="a")], "test": [Row(label="new")]}
+    state = CODEC.learn(train, Config())
+    told = CODEC.remarks(rows, state, Config())
+    assert [text.partition(":")[0] for text in told] == [
+        "the label 'b' stands in one training row",
+        "the label 'c' stands in one training row",
+        "the label 'new' stands in no training row",
+    ]
+    many = [Row(label=f"label {n}") for n in range(9)]
+    assert CODEC.remarks({"train": many}, CODEC.learn(many, Config()), Config())[5:] == [
+        "the same holds for 4 other labels"
+    ]

@@ -93,8 +93,33 @@ def test_a_constant_series_stays_what_it_is(forecaster: Predictor) -> None:
     assert ask(forecaster, [7.0] * 40, freq="M").mean == pytest.approx([7.0] * 12, rel=0.5)
 
 
+@pytest.mark.parametrize(
+    ("lengths", "sentence"),
+    [
+        ([40, 30], None),
+        (
+            [40, 12, 20],
+            "2 of 3 training series are shorter than look_back + horizon = 30 steps and never fill a window: "
+            "set `look_back` to 6, or give longer ones",
+        ),
+        (
+            [40, 5],
+            "1 of 2 training series are shorter than look_back + horizon = 30 steps: give longer ones, or set "
+            "`horizon` below 5, the length of the shortest",
+        ),
+    ],
+)
+def test_series_too_short_for_a_window_are_told_with_what_to_do(lengths: list[int], sentence: str | None) -> None:
+    config = ForecastingConfig(look_back=24, horizon=6)
+    found = [Row(values=[float(n) for n in range(length)]) for length in lengths]
+    held_back = Row(values=[1.0], split="test")
+    state = CODEC.learn(found, config)
+    told = CODEC.remarks({"train": found, "test": [*found, held_back]}, state, config)
+    assert told == ([] if sentence is None else [sentence])
+
+
 def test_series_without_two_values_are_refused_in_a_sentence() -> None:
-    with pytest.raises(TrainingError, match="no example"):
+    with pytest.raises(TrainingError, match=r"none of the 1 training rows gives an example; .*: give longer ones$"):
         learnt([Row(values=[1.0])])
 
 
