@@ -194,15 +194,26 @@ def _object(text: str, option: str) -> dict[str, Any]:
 @app.command()
 def predict(  # noqa: PLR0917 - each is an option of the command
     task: Annotated[str, typer.Argument(help="The task, as in GET /v1/tasks.")],
-    inputs: Annotated[list[str], typer.Argument(help="Items: JSON, or plain text for the text tasks.")],
+    inputs: Annotated[list[str] | None, typer.Argument(help="Items: JSON, or plain text for the text tasks.")] = None,
     model: Annotated[str | None, typer.Option(help="name, name@alias or name:version.")] = None,
     params: Annotated[str, typer.Option(help="Options of the request as JSON.")] = "{}",
+    dataset: Annotated[
+        str, typer.Option(help="A file of items, or a data set's name: answer all of it, by a job.")
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="Where the answers to `--dataset` go, a line each.")] = None,
     url: Url = HERE,
     key: Key = "",
 ) -> None:
-    """Ask a model for answers and print them as JSON."""
+    """Ask a model for answers and print them as JSON; or have a whole file answered, into another."""
+    if bool(dataset) == bool(inputs):
+        fail("give either items, or a file of them as --dataset")
+    if dataset:
+        if out is None or model is None:
+            fail("--dataset needs --model, and --out for the answers")
+        _answer_all(Client(url, key), task, dataset, model=model, params=_object(params, "--params"), out=out)
+        return
     items = []
-    for text in inputs:
+    for text in inputs or []:
         try:
             items.append(json.loads(text))
         except json.JSONDecodeError:
@@ -213,6 +224,22 @@ def predict(  # noqa: PLR0917 - each is an option of the command
             console.print_json(data=client.predict(task, items, model=model, params=options))
         except Problem as problem:
             fail(str(problem))
+
+
+def _answer_all(client: Client, task: str, dataset: str, *, model: str, params: dict[str, Any], out: Path) -> None:
+    """Have every item of a file, or every row of a data set, answered by a job, and fetch the answers."""
+    with client:
+        try:
+            if Path(dataset).is_file():
+                dataset = client.upload(Path(dataset), task=task, name=name_for(Path(dataset)), of="items")["id"]
+            job = follow(client, client.bulk(dataset=dataset, model=model, params=params)["id"], console)
+            if job["state"] != "succeeded":
+                fail(_ending(job))
+            client.download(job["result"]["href"], out)
+        except Problem as problem:
+            fail(str(problem))
+    result = job["result"]
+    console.print(f"{result['rows']} rows answered, {result['failed']} of them by an error: {escape(str(out))}")
 
 
 @keys_app.command("create")

@@ -50,8 +50,8 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def upload(self, path: Path, *, task: str, name: str) -> Any:
-        """Stream a file into a new data set."""
+    def upload(self, path: Path, *, task: str, name: str, of: str = "rows") -> Any:
+        """Stream a file of rows, or of items, into a new data set."""
         media = MEDIA.get(path.suffix.lower())
         if media is None:
             raise Problem(f"'{path.name}': the ending must be one of {', '.join(MEDIA)}")
@@ -59,7 +59,7 @@ class Client:
             return self._send(
                 "POST",
                 "/v1/datasets",
-                params={"task": task, "name": name},
+                params={"task": task, "name": name, "of": of},
                 content=file,
                 headers={"Content-Type": media},
             )
@@ -68,6 +68,29 @@ class Client:
         """Submit a training job."""
         body = {"kind": "train", "task": task, "dataset": dataset, "model": model, "config": config}
         return self._send("POST", "/v1/jobs", json=body)
+
+    def bulk(self, *, dataset: str, model: str, params: dict[str, Any]) -> Any:
+        """Submit a bulk prediction."""
+        body = {"kind": "predict", "dataset": dataset, "model": model, "params": params}
+        return self._send("POST", "/v1/jobs", json=body)
+
+    def download(self, path: str, into: Path) -> None:
+        """Stream an answer to a file: all of it, or nothing."""
+        part = into.with_name(into.name + ".part")
+        try:
+            with self._http.stream("GET", path) as answer, part.open("wb") as file:
+                if not answer.is_success:
+                    answer.read()
+                    raise _objection(answer)
+                for chunk in answer.iter_bytes():
+                    file.write(chunk)
+            part.replace(into)
+        except httpx.HTTPError as error:
+            raise self._silent(error) from None
+        except OSError as error:
+            raise Problem(f"'{into}' cannot be written: {error.strerror}") from None
+        finally:
+            part.unlink(missing_ok=True)
 
     def job(self, id: str) -> Any:  # noqa: A002
         """A job as it is now."""
@@ -155,7 +178,9 @@ def follow(client: Client, id: str, console: Console) -> Any:  # noqa: A002
             if kind == "state":
                 state = data["state"]
             elif kind == "progress":
-                epoch = f", epoch {data['epoch']} of {data['epochs']}"
+                for place, whole in (("epoch", "epochs"), ("row", "rows")):
+                    if data.get(whole) is not None:
+                        epoch = f", {place} {data[place]} of {data[whole]}"
                 bar.update(shown, completed=data["fraction"])
             elif kind == "metrics":
                 told = {name: value for name, value in data["values"].items() if name.startswith(TOLD)}

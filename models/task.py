@@ -161,10 +161,14 @@ class Card:
 
     def asked(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """What a row, as JSON, asks: its item, without the answer and without what only data sets say."""
-        shapes = [shape for shape in (self.item, *get_args(self.item)) if hasattr(shape, "model_fields")]
-        known = {name for shape in shapes for name in shape.model_fields}
         renamed = {self.named.get(name, name): value for name, value in row.items()}
-        return {name: value for name, value in renamed.items() if name in known}
+        return {name: value for name, value in renamed.items() if name in self.fields}
+
+    @property
+    def fields(self) -> set[str]:
+        """The fields of an item."""
+        shapes = [shape for shape in (self.item, *get_args(self.item)) if hasattr(shape, "model_fields")]
+        return {name for shape in shapes for name in shape.model_fields}
 
 
 class Vectors(Protocol):

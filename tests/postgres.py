@@ -18,21 +18,83 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 
 STARTING = 30.0
 """Seconds that a cluster may take to accept connections."""
-QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=60", "shared_buffers=32MB")
+LASTING = ("fsync=off", "max_connections=60", "shared_buffers=32MB")
+"""A commit is with the system before it is told: it outlives the server, if not the machine."""
+QUICK = (*LASTING, "synchronous_commit=off", "full_page_writes=off")
 PR_SET_PDEATHSIG = 1
 
 
+class Cluster:
+    """A Postgres of one folder. Called with the name of a database, it gives that one's URL."""
+
+    def __init__(self, binaries: Path, folder: Path, user: dict[str, Any], options: Sequence[str]) -> None:
+        self._binaries, self._folder, self._user = binaries, folder, user
+        self._options = [part for option in options for part in ("-c", option)]
+        self._environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"}
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, name: str) -> str:
+        return f"postgresql://postgres@/{name}?host={self._folder}"
+
+    def make(self) -> None:
+        """Lay the data down."""
+        initdb = [self._binaries / "initdb", "-D", self._folder / "data", "-U", "postgres", "-A", "trust"]
+        made = subprocess.run(
+            [*initdb, "-E", "UTF8", "--no-sync", "--locale=C"],
+            env=self._environment,
+            cwd=self._folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            **self._user,
+        )
+        if made.returncode:
+            raise RuntimeError(f"initdb failed: {made.stderr}")
+
+    def start(self) -> None:
+        """Run until it accepts connections; after a kill, its recovery first."""
+        place = ["-D", self._folder / "data", "-k", self._folder, "-c", "listen_addresses="]
+        with (self._folder / "log").open("ab") as log:
+            self._server = subprocess.Popen(
+                [self._binaries / "postgres", *place, *self._options],
+                env=self._environment,
+                cwd=self._folder,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509  nothing of ours is threaded when the cluster starts
+                **self._user,
+            )
+        _await(self._server, self._folder)
+
+    def kill(self) -> None:
+        """End the server and every process of it, as a power cut would."""
+        assert self._server is not None
+        every = [psutil.Process(self._server.pid), *psutil.Process(self._server.pid).children(recursive=True)]
+        for process in every:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._server.wait(20)
+        psutil.wait_procs(every[1:], timeout=20)
+
+    def stop(self) -> None:
+        """End it at once: nobody will look at these data again."""
+        if self._server is not None:
+            self._server.send_signal(signal.SIGQUIT)
+            self._server.wait(20)
+
+
 @contextlib.contextmanager
-def cluster() -> Iterator[Callable[[str], str]]:
-    """A running cluster; what is yielded gives the URL of one of its databases."""
+def cluster(options: Sequence[str] = QUICK) -> Iterator[Cluster]:
+    """A running cluster."""
     socket_root = "/tmp" if os.path.isdir("/tmp") else None  # noqa: S108  a socket's path has 107 letters at most
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir=socket_root))
     try:
@@ -42,37 +104,15 @@ def cluster() -> Iterator[Callable[[str], str]]:
             if not _reachable(binaries):
                 binaries = Path(shutil.copytree(binaries.parent, folder / "install", symlinks=True)) / "bin"
                 (folder / "install").chmod(0o755)
-        yield from _running(binaries, folder, user)
+        made = Cluster(binaries, folder, user, options)
+        made.make()
+        try:
+            made.start()
+            yield made
+        finally:
+            made.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _running(binaries: Path, folder: Path, user: dict[str, Any]) -> Iterator[Callable[[str], str]]:
-    environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"}
-    data = folder / "data"
-    initdb = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
-    made = subprocess.run(
-        [*initdb, "--locale=C"], env=environment, cwd=folder, capture_output=True, text=True, check=False, **user
-    )
-    if made.returncode:
-        raise RuntimeError(f"initdb failed: {made.stderr}")
-    options = [part for option in QUICK for part in ("-c", option)]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [binaries / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses=", *options],
-            env=environment,
-            cwd=folder,
-            stdout=log,
-            stderr=log,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  nothing of ours is threaded when the cluster starts
-            **user,
-        )
-    try:
-        _await(server, folder)
-        yield lambda name: f"postgresql://postgres@/{name}?host={folder}"
-    finally:
-        server.send_signal(signal.SIGQUIT)  # at once: nobody will look at these data again
-        server.wait(20)
 
 
 def _await(server: subprocess.Popen[bytes], folder: Path) -> None:

@@ -16,6 +16,7 @@ from app.api.upload import Upload, received
 from app.errors import Flaw, Invalid
 from app.services.answers import Answer
 from app.services.datasets import DatasetView
+from app.services.intake import Of
 from app.services.pages import Page
 from models import archive
 from models.readers import READERS, SUFFIXES
@@ -58,9 +59,15 @@ async def post_dataset(
         str | None, Query(pattern=NAME, description="Its name; default: its id.", examples=["reviews"])
     ] = None,
     seed: Annotated[int, Query(ge=0, le=2**31 - 1, description="Seed of the split, where one is made.")] = 0,
+    of: Annotated[
+        Of, Query(description="`rows` have answers, to learn from and to be scored by; `items` have none, to be asked.")
+    ] = "rows",
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
-    """Upload a file of rows: the body, or `file` of a multipart form. A bad row refuses it, by line."""
+    """Upload a file of rows: the body, or `file` of a multipart form. A bad row refuses it, by line.
+
+    With `of=items` it holds what the task's own route is asked, for `predict` jobs: answers may be missing, and are not
+    kept."""
     with use.datasets.incoming() as folder:
         upload = await received(request, folder / "upload", limit=use.settings.max_body)
         media_type = _media_type(upload)
@@ -74,10 +81,11 @@ async def post_dataset(
                 bytes=upload.bytes,
                 digest=upload.digest,
                 seed=seed,
+                of=of,
             )
             return Answer(status=201, body=view.model_dump(mode="json"), location=f"/v1/datasets/{view.id}")
 
-        asked = hashlib.sha256(repr((task, name, seed, media_type, upload.digest)).encode()).hexdigest()
+        asked = hashlib.sha256(repr((task, name, seed, of, media_type, upload.digest)).encode()).hexdigest()
         once = partial(use.answers.once, idempotency_key, route="/v1/datasets", owner=caller, digest=asked, work=work)
         answer: Answer = await run_in_threadpool(once)
     return JSONResponse(answer.body, status_code=answer.status, headers={"Location": answer.location or ""})

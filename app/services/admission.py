@@ -51,6 +51,8 @@ def admitted(session: Session, request: AnyRequest) -> Admitted:
     config = checked(request.task, request.config)
     whole = {**request.model_dump(mode="json", exclude_none=True), "config": config}
     dataset = _dataset(session, request.dataset, request.task)
+    if not any(dataset.splits.values()):
+        raise Conflict(f"the data set '{request.dataset}' holds items without answers: nothing can be learnt from them")
     model = ModelRepository(session).model(request.model)
     if model is not None and model.task != request.task:
         raise Conflict(f"the model '{request.model}' is for {model.task}, not {request.task}")

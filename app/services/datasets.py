@@ -23,7 +23,7 @@ from app.db.repositories.datasets import DatasetRepository
 from app.db.repositories.jobs import JobRepository
 from app.db.tables import Dataset
 from app.errors import Conflict, Flaw, Invalid, NotFound
-from app.services.intake import take
+from app.services.intake import Of, take
 from app.services.pages import Page, decode, page
 from app.settings import Settings
 from models import catalog
@@ -43,7 +43,10 @@ class DatasetView(BaseModel):
     name: str = Field(examples=["reviews"])
     task: str = Field(examples=["sentiment"])
     rows: int = Field(examples=[5331])
-    splits: dict[str, int] = Field(examples=[{"train": 4265, "validation": 533, "test": 533}])
+    splits: dict[str, int] = Field(
+        description="Rows of each part; none of any where the rows are items without answers.",
+        examples=[{"train": 4265, "validation": 533, "test": 533}],
+    )
     split_seed: int | None = Field(description="Seed of a split made here; null where the file brought its own.")
     digest: str = Field(description="SHA-256 of the bytes that were sent.")
     bytes: int
@@ -76,8 +79,9 @@ class Datasets:
         bytes: int,  # noqa: A002  the wire's own word
         digest: str,
         seed: int = 0,
+        of: Of = "rows",
     ) -> DatasetView:
-        """Validate a file and keep its rows. Without a name it is called by its id.
+        """Validate a file and keep its rows, or its items. Without a name it is called by its id.
 
         Raises `Invalid` with the faults by line; then nothing is kept.
         """
@@ -86,7 +90,7 @@ class Datasets:
         check_name(id if name is None else name)
         with self.incoming() as folder:
             rows = folder / "rows.jsonl"
-            taken = take(path, rows, card, media_type, seed=seed)
+            taken = take(path, rows, card, media_type, seed=seed, of=of)
             row = {
                 "id": id,
                 "name": id if name is None else name,

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import random
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import orjson
@@ -30,6 +31,8 @@ NAMED = 20
 
 FEW = 10
 """A data set of fewer rows is not cut: all of it is learnt from."""
+
+Of = Literal["rows", "items"]
 
 BLOCK: tuple[Part, ...] = ("train",) * 8 + ("validation", "test")
 
@@ -56,6 +59,15 @@ class _Faults:
             self.flaws.append(Flaw(detail=detail, line=line))
 
 
+class _Uncounted(Tally):
+    """Of items there is nothing to count."""
+
+    def add(self, row: Any, *, line: int, part: Part | None) -> None: ...
+
+    def stats(self) -> dict[str, Any]:
+        return {}
+
+
 @dataclass
 class _Seen:
     """What the first pass finds: faults, statistics, and how many rows name each part (None: no part)."""
@@ -68,18 +80,20 @@ class _Seen:
         return self.counts.get(part, 0)
 
 
-def take(path: Path, into: Path, card: Card, media_type: str, *, seed: int) -> Taken:
-    """Write the rows of `path` to `into`, one `{"part", "row"}` a line. Raises `Invalid`, with the lines."""
+def take(path: Path, into: Path, card: Card, media_type: str, *, seed: int, of: Of = "rows") -> Taken:
+    """Write the rows of `path` to `into`, one `{"part", "row"}` a line; of items, which have no answer, none is in a
+    part. Raises `Invalid`, with the lines."""
     if media_type == archive.MEDIA_TYPE and card.archive is None:
         raise Invalid(f"{card.name} takes no zip; send one of: {', '.join(READERS)}")
     if media_type not in READERS and media_type != archive.MEDIA_TYPE:
         raise Invalid(f"cannot read '{media_type}'; known: {', '.join((*READERS, archive.MEDIA_TYPE))}")
     first = into.with_suffix(".first")
     try:
-        seen = _Seen(card.tally())
+        seen = _Seen(card.tally() if of == "rows" else _Uncounted())
         tally, faults = seen.tally, seen.faults
         with first.open("wb") as file:
-            _validate(_records(path, card, media_type, faults), file, card, seen)
+            read = card.row.model_validate if of == "rows" else partial(_item, card)
+            _validate(_records(path, card, media_type, faults), file, read, seen)
         total = sum(seen.counts.values())
         if not faults.count and not total:
             faults.add(None, "the file holds no row")
@@ -90,6 +104,9 @@ def take(path: Path, into: Path, card: Card, media_type: str, *, seed: int) -> T
             many = "1 fault" if faults.count == 1 else f"{faults.count} faults"
             detail = f"nothing was stored: {many} in the file"
             raise Invalid(detail, errors=faults.flaws, faults=faults.count)
+        if of == "items":
+            first.replace(into)
+            return Taken(total, dict.fromkeys(PARTS, 0), None, {}, [])
         chooser = _Chooser(card, seen, seed)
         splits, leaks = _divide(first, into, chooser, answers={*card.answers, "id"})
         warnings = [*tally.warnings(), *chooser.warnings(), *leaks]
@@ -98,11 +115,20 @@ def take(path: Path, into: Path, card: Card, media_type: str, *, seed: int) -> T
         first.unlink(missing_ok=True)
 
 
-def _validate(records: Iterator[Record], out: BinaryIO, card: Card, seen: _Seen) -> None:
+def _item(card: Card, record: Mapping[str, Any]) -> Schema:
+    """The item of a record; what a row has beside it may stand there. Raises `ValidationError`, `Fault`."""
+    unknown = sorted(record.keys() - card.row.model_fields.keys() - card.fields)
+    if unknown:
+        raise Fault(f"unknown field '{unknown[0][:80]}'; an item has: {', '.join(sorted(card.fields))}")
+    found: Schema = card.parse_item(card.asked(record))
+    return found
+
+
+def _validate(records: Iterator[Record], out: BinaryIO, read: Callable[[Any], Schema], seen: _Seen) -> None:
     faults = seen.faults
     for number, record in records:
         try:
-            row = card.row.model_validate(record)
+            row = read(record)
             written = _canonical(row)
         except ValidationError as error:
             faults.add(number, _sentence(error))

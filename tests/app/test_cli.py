@@ -177,3 +177,16 @@ def test_a_stream_that_only_breaks_or_is_refused_ends_in_a_sentence(monkeypatch:
         list(connected(lambda _: httpx.Response(200, stream=Breaking([]))).events("job_1"))
     with pytest.raises(Problem, match="404 no job"):
         list(connected(lambda _: httpx.Response(404, json={"detail": "no job 'job_1'"})).events("job_1"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "give either items, or a file of them as --dataset"),
+        (["fine", "--dataset", "x.jsonl"], "give either items, or a file of them as --dataset"),
+        (["--dataset", "x.jsonl", "--model", "m"], "--dataset needs --model, and --out for the answers"),
+    ],
+)
+def test_a_prediction_is_of_items_or_of_a_file(tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    done = run(tmp_path, "predict", "sentiment", *arguments)
+    assert (done.exit_code, done.stderr.strip()) == (1, sentence)

@@ -11,7 +11,9 @@ from typing import Any
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from app import cli
 from tests.service import ROOT, Service, running
 
 CONFIG: dict[str, dict[str, Any]] = {
@@ -51,10 +53,21 @@ def test_both_tasks_learn_and_answer(empty_url: str, tmp_path: Path) -> None:
             assert answer.status_code == 200, answer.text
             assert answer.json()["model"] == {"name": f"our-{task}", "version": 1, "task": task}
             assert len(answer.json()["outputs"]) == 1
+        assert answered(service, tmp_path) == ["output", "output"]
         events = service.http.get(f"/v1/jobs/{jobs['sentiment']}/events").text
         assert [json.loads(line[6:])["state"] for line in events.splitlines() if '"state"' in line][-1] == "succeeded"
         assert service.stop() < 10
     assert not [process for process in children(service) if process.is_running()]
+
+
+def answered(service: Service, folder: Path) -> list[str]:
+    """What the command has made of a file of two items: an output or an error for each."""
+    (folder / "items.jsonl").write_text('{"text": "fine"}\n{"text": "dull"}\n')
+    asked = ["predict", "sentiment", "--dataset", str(folder / "items.jsonl"), "--model", "our-sentiment"]
+    done = CliRunner().invoke(cli.app, [*asked, "--out", str(folder / "answers.jsonl"), "--url", service.url])
+    assert done.exit_code == 0, done.output
+    assert "2 rows answered, 0 of them by an error" in done.stdout
+    return [list(json.loads(line))[1] for line in (folder / "answers.jsonl").read_text().splitlines()]
 
 
 def test_a_killed_workers_job_is_finished_by_the_next(tmp_path: Path) -> None:

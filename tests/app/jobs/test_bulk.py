@@ -120,3 +120,15 @@ def test_what_cannot_be_asked_is_refused_before_it_is_queued(
     answer = client.post("/v1/jobs", json={"kind": "predict", "model": "reviews", "dataset": "few", **asked})
     assert answer.status_code == status
     assert [flaw["pointer"] for flaw in answer.json().get("errors", [])] == ([pointer] if pointer else [])
+
+
+def test_items_without_answers_are_asked_and_never_learnt_from(client: TestClient) -> None:
+    content = b'{"text": "fine"}\n{"text": "dull"}\n'
+    sent = client.post("/v1/datasets?task=sentiment&name=asked&of=items", content=content, headers=NDJSON)
+    assert (sent.status_code, sent.json()["rows"]) == (201, 2)
+    assert client.get("/v1/datasets/asked/rows").json()["items"] == [{"text": "fine"}, {"text": "dull"}]
+    common = {"dataset": "asked", "model": "reviews"}
+    assert client.post("/v1/jobs", json={"kind": "predict", **common}).status_code == 202
+    assert client.post("/v1/jobs", json={"kind": "evaluate", **common}).status_code == 422
+    refused = client.post("/v1/jobs", json={"kind": "train", "task": "sentiment", **common})
+    assert (refused.status_code, "holds items without answers" in refused.json()["detail"]) == (409, True)

@@ -201,6 +201,26 @@ def test_a_data_set_stays_while_a_job_needs_it_and_its_blob_while_another_does(s
         shelf.datasets.delete(two.id)
 
 
+def test_items_have_no_answer_and_are_in_no_part(shelf: Shelf) -> None:
+    lines = ['{"text": "one"}', '{"text": "two", "label": "positive"}', '{"text": "three", "split": "test"}']
+    view = shelf.post("\n".join(lines), of="items")
+    assert (view.rows, view.splits) == (3, {"train": 0, "validation": 0, "test": 0})
+    rows = [(None, {"text": text}) for text in ("one", "two", "three")]
+    assert list(shelf.datasets.read_rows(view.id)) == rows
+    csv = "source,target\nthe cat,le chat\n"
+    assert list(shelf.datasets.read_rows(shelf.post(csv, "text/csv", task="translation", of="items").id)) == [
+        (None, {"text": "the cat"})
+    ]
+
+
+def test_a_bad_item_is_told_by_its_line(shelf: Shelf) -> None:
+    with pytest.raises(Invalid) as caught:
+        shelf.post('{"text": "one"}\n{"txt": "two"}\n{"text": ""}', of="items")
+    told = [(flaw.line, flaw.detail) for flaw in caught.value.errors]
+    assert told[0] == (2, "unknown field 'txt'; an item has: text")
+    assert told[1][0] == 3
+
+
 def test_no_writer_waits_for_the_copy_and_a_copy_that_is_deleted_meanwhile_is_made_again(shelf: Shelf) -> None:
     class Slow(FolderBlobs):
         puts = 0
