@@ -164,15 +164,16 @@ class AnomalyCodec(Codec[Row, Item, Output, State, AnomalyParams, AnomalyConfig]
         normal = [a.counted if a.labels is None else a.counted & ~a.labels for each in answers for a in each]
         if state.detector == "autoencoder":
             judged = [one for batch in batches for one in _judged(run, batch, state)]
-            errors = [Autoencoder.errors(j, s, state)[n] for j, s, n in zip(judged, series, normal, strict=True)]
+            errors = [Autoencoder.errors(j, s)[n] for j, s, n in zip(judged, series, normal, strict=True)]
             every = np.concatenate(errors)
             every = every[~np.isnan(every).any(axis=1)]
             if len(every):
                 state = state.model_copy(update={"spread": every.mean(axis=0).tolist()})
-        surprises = [one.surprise for batch in batches for one in _judged(run, batch, state)]
+        judged = [one for batch in batches for one in _judged(run, batch, state)]
+        surprises, strains = [one.surprise for one in judged], [one.strain for one in judged]
         unmarked = [np.ones_like(a.counted) if a.labels is None else ~a.labels for each in answers for a in each]
         state = state.model_copy(update={"young": _young(run, series, unmarked, surprises, state)})
-        return scoring.calibrated(surprises, normal, state)
+        return scoring.calibrated(surprises, strains, normal, state)
 
 
 MOST = 2_000_000
@@ -299,10 +300,10 @@ def _young(
 
 
 def _output(judged: Judged, context: Context, params: AnomalyParams, state: State) -> Output:
-    surprise, usual = scoring.relative(judged.surprise, state)
-    found = scoring.scored(surprise, state)
+    usual = scoring.usual(len(judged.surprise), state)
+    found = scoring.scored(judged.surprise / usual, judged.strain / usual, state)
     least = scoring.threshold(params.sensitivity, state)
-    flags = (found >= least) & ~np.isnan(surprise)
+    flags = (found >= least) & ~np.isnan(judged.surprise)
     reach = scoring.number_of(state.steps, least + scoring.trials(state)) * usual[:, None]
     traces = (judged.expected, judged.expected - reach * judged.below, judged.expected + reach * judged.above)
     expected, lower, upper = ((trace[:, 0] if context.flat else trace).tolist() for trace in traces)

@@ -14,7 +14,7 @@ import numpy as np
 
 from models.batch import Example, pad
 from models.runtimes.run import Run
-from models.tasks.anomaly.prepare import FIRST, LIMIT, Series, inputs, scaled_by
+from models.tasks.anomaly.prepare import FIRST, LIMIT, Series, decayed, inputs, scaled_by
 from models.tasks.anomaly.schema import State
 from models.tasks.anomaly.scoring import WORST
 
@@ -22,6 +22,8 @@ CHUNK = 512
 """Steps that a predictor reads at a time, and windows that an autoencoder does: bounds memory."""
 FLOOR = 0.02
 """Least half-width of an interval, in spreads: a series that never moved may still move a little."""
+WILD = 20.0
+"""Root mean squares beyond which an error widens its series' intervals no further: one glitch hides little."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,8 @@ class Judged:
     """(T, F) half-width of the interval over it; above 0."""
     surprise: np.ndarray
     """(T,) how many half-widths off the oddest feature is by the most surprised forecast; NaN where not judged."""
+    strain: np.ndarray
+    """(T,) the same by all that was expected together: what stretches are made of."""
     warm_up: int
 
 
@@ -62,8 +66,12 @@ class Detector(ABC):
 class Predictor(Detector):
     """Forecasts every step from those before it, several horizons ahead (Malhotra et al. 2015, with quantiles).
 
-    A step's surprise is that of its worst forecast. The network reads chunk after chunk from a state of zeros:
-    that state and the decaying sums of `models.tasks.anomaly.prepare` are all that a series leaves behind.
+    An error counts in half-widths: those the network's quantiles say and, where the scale is a series' own, the root
+    mean square of that horizon's errors in the series so far, squares added. So one threshold fits calm series and
+    rough ones. The running level is held to be one more forecast, of the farthest horizon. A step's surprise is that of
+    its worst forecast; its strain the root mean square of all, the level weighing as much as the others together.
+    The network reads chunk after chunk from a state of zeros: that state, the forecasts not yet judged, a mean square
+    a horizon and the decaying sums of `models.tasks.anomaly.prepare` are all that a series leaves behind.
     """
 
     def arrays(self, series: Series, state: State, learnt: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -72,10 +80,9 @@ class Predictor(Detector):
             taught = np.where(learnt[:, None] & series.known, series.values, np.nan)
             target = np.full((len(taught), len(state.ahead), state.width), np.nan, dtype=np.float32)
             for index, far in enumerate(state.ahead):
-                origin = slice(1, max(1, len(taught) - far + 1))
-                target[: len(taught) - far, index] = scaled_by(
-                    taught[far:], series.location[origin], series.scale[origin]
-                )
+                count = max(0, len(taught) - far)
+                origin = slice(1, count + 1)
+                target[:count, index] = scaled_by(taught[far:], series.location[origin], series.scale[origin])
             arrays["target"] = target
         return arrays
 
@@ -105,29 +112,60 @@ class Predictor(Detector):
 
     def _judged(self, said: np.ndarray, series: Series, state: State) -> Judged:
         """said (T, K, F, 3): of the value so far ahead the median, and the half-widths under and over it."""
-        total = len(said)
-        scale = series.scale[:-1].copy()
-        near = Judged(
-            expected=series.location[:-1].copy(),
-            below=scale,
-            above=scale.copy(),
-            surprise=np.full(total, -1.0),
-            warm_up=min(total, max(state.ahead) + (FIRST if state.location is None else 0)),
-        )
+        total, level, scale = len(said), series.location[:-1], series.scale[:-1]
+        errors = np.where(series.known, series.values - level, np.nan)
+        width = _settled(errors, state, start=scale)
+        off = np.square(errors / width)
+        expected, below, above, worst = level.copy(), width, width.copy(), off.copy()
+        squares, counts = np.zeros((2, total, state.width))
         for index, far in reversed(list(enumerate(state.ahead))):
             if far >= total:
                 continue
-            told = said[: total - far, index].astype(np.float64)
-            level, spread = series.location[1 : total - far + 1], series.scale[1 : total - far + 1]
-            expected = level + spread * told[..., 0]
-            below, above = spread * (FLOOR + told[..., 1]), spread * (FLOOR + told[..., 2])
-            near.expected[far:], near.below[far:], near.above[far:] = expected, below, above
-            error = np.clip(series.values[far:], level - LIMIT * spread, level + LIMIT * spread) - expected
-            surprise = np.where(series.known[far:], np.abs(error) / np.where(error < 0, below, above), -1.0)
-            near.surprise[far:] = np.maximum(near.surprise[far:], surprise.max(axis=1))
-        near.surprise[near.surprise < 0] = np.nan
-        np.minimum(near.surprise, WORST, out=near.surprise)
-        return near
+            told, origin = said[: total - far, index].astype(np.float64), slice(1, total - far + 1)
+            expected[far:] = series.location[origin] + series.scale[origin] * told[..., 0]
+            errors = np.where(series.known[far:], series.values[far:] - expected[far:], np.nan)
+            past = _settled(errors, state)
+            below[far:] = np.hypot(series.scale[origin] * (FLOOR + told[..., 1]), past)
+            above[far:] = np.hypot(series.scale[origin] * (FLOOR + told[..., 2]), past)
+            forecast = np.square(errors / np.where(errors < 0, below[far:], above[far:]))
+            worst[far:] = np.fmax(worst[far:], forecast)
+            squares[far:] += np.nan_to_num(forecast)
+            counts[far:] += ~np.isnan(forecast)
+        strain = np.where(counts > 0, (off + squares / np.maximum(counts, 1)) / 2, off)
+        return Judged(
+            expected=expected,
+            below=below,
+            above=above,
+            surprise=_oddest(np.sqrt(worst)),
+            strain=_oddest(np.sqrt(strain)),
+            warm_up=min(total, max(state.ahead) + (FIRST if state.location is None else 0)),
+        )
+
+
+def _settled(errors: np.ndarray, state: State, *, start: np.ndarray | float = 0.0) -> np.ndarray:
+    """(T, F): the root mean square of the errors (T, F; NaN where there is none) before each step, decaying, among a
+    few of `start`; `start` alone where series share their scale, so that a whole series can be odd."""
+    if state.location is not None:
+        return np.broadcast_to(np.asarray(start, dtype=np.float64), errors.shape).copy()
+    there = ~np.isnan(errors)
+    squares, first = np.square(np.where(there, errors, 0.0)), FIRST * np.square(start)
+    weight = 1 / (1 - 0.5 ** (1 / state.memory))
+    counts = _before(weight * decayed(there.astype(np.float64), state.memory)) + FIRST
+    reach = WILD**2 * (_before(weight * decayed(squares, state.memory)) + first) / counts
+    squares = np.where(np.cumsum(there, axis=0) > FIRST, np.minimum(squares, reach), squares)
+    settled: np.ndarray = np.sqrt((_before(weight * decayed(squares, state.memory)) + first) / counts)
+    return settled
+
+
+def _before(sums: np.ndarray) -> np.ndarray:
+    """(T, F) sums up to each step as they were before it."""
+    return np.concatenate([np.zeros((1, sums.shape[1])), sums[:-1]])
+
+
+def _oddest(found: np.ndarray) -> np.ndarray:
+    """(T,) the largest of each step (T, F), cut at the worst; NaN where there is none."""
+    most = np.where(np.isnan(found), -1.0, found).max(axis=1)
+    return np.where(most < 0, np.nan, np.minimum(most, WORST))
 
 
 class Autoencoder(Detector):
@@ -181,15 +219,18 @@ class Autoencoder(Detector):
         np.add.at(spreads, at, np.broadcast_to(scale, said.shape))
         counts = np.bincount(at.ravel(), minlength=total)[:, None]
         expected = sums / counts
-        width = spreads / counts * (FLOOR + np.array(state.spread))
+        spread = spreads / counts
         there = np.zeros((total, state.width), dtype=bool)
         there[at] = known
-        surprise = np.where(there, np.abs(series.values - expected) / width, -1.0).max(axis=1)
+        errors = np.where(there, series.values - expected, np.nan)
+        width = np.hypot(spread * (FLOOR + np.array(state.spread)), _settled(errors, state))
+        surprise = _oddest(np.abs(errors) / width)
         return Judged(
             expected=expected,
             below=width,
             above=width,
-            surprise=np.where(surprise < 0, np.nan, np.minimum(surprise, WORST)),
+            surprise=surprise,
+            strain=surprise,
             warm_up=total if total < state.window else 0,
         )
 
@@ -209,10 +250,9 @@ class Autoencoder(Detector):
         return series.location[end][:, None], series.scale[end][:, None], known[at]
 
     @staticmethod
-    def errors(judged: Judged, series: Series, state: State) -> np.ndarray:
+    def errors(judged: Judged, series: Series) -> np.ndarray:
         """(T, F): how far the values lie from what was expected, in spreads of the series; NaN where missing."""
-        scale = judged.above / (FLOOR + np.array(state.spread))
-        errors: np.ndarray = np.minimum(np.abs(series.values - judged.expected) / scale, LIMIT)
+        errors: np.ndarray = np.minimum(np.abs(series.values - judged.expected) / series.scale[1:], LIMIT)
         return errors
 
 

@@ -134,10 +134,13 @@ class AnomalyConfig(Config):
         "part, so that a level itself can be odd. `auto`: shared where the training series agree.",
     )
     memory: int = Field(
-        1000, ge=10, le=1_000_000, description="Steps after which a series' running level has forgotten half."
+        1000,
+        ge=10,
+        le=1_000_000,
+        description="Steps after which a series' running level and errors are half forgotten.",
     )
     smoothing: float = Field(
-        30.0,
+        10.0,
         ge=0,
         le=100_000,
         description="Half-life in steps of the stretch that is judged beside each single step; 0: single steps alone.",
@@ -184,11 +187,7 @@ class State(Schema):
     young: list[float] = Field(
         default=[1.0] * 7, description="How much more surprising steps are at ages 1, 8 ... 256."
     )
-    square: float = Field(
-        default=1.0, description="Mean square of surprises: what is usual in a series of which none is known."
-    )
-    typical: float = Field(default=1.0, description="Mean relative surprise: where a stretch begins.")
-    most: float = Field(default=10.0, description="Relative surprise up to which a step counts in a stretch.")
+    typical: float = Field(default=1.0, description="Mean relative strain: where a stretch begins.")
     steps: Tail = Tail()
     stretches: Tail = Tail()
     scores: Tail = Tail()

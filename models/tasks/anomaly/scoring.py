@@ -1,16 +1,16 @@
 """From surprises to scores, thresholds and alarms. NumPy only; knows no network.
 
-A *surprise* says how far a step lies from what was expected, in half-widths of its interval; it is taken relative
-to how surprising its series has been so far, and how young it is. A *score* is -log10 of the share of held-out
-steps that are as odd: 2 is one step in 100, 3 one in 1000. What counts is the odder of two: the step itself, and the
-stretch that ends with it (the short-term mean that Lavin and Ahmad 2015 hold against the long-term distribution).
-All of it comes from sums that decay, so it goes on step by step. T steps.
+A *surprise* says how far a step lies from what was expected, in half-widths of its interval; a *strain* the same by
+all that was expected together. Both are taken relative to how young their series is. A *score* is -log10 of the share
+of held-out steps that are as odd: 2 is one step in 100, 3 one in 1000. What counts is the odder of two: the step
+itself, by its surprise, and the stretch of strains that ends with it (the short-term mean that Lavin and Ahmad 2015
+hold against the long-term distribution). All of it comes from sums that decay, so it goes on step by step. T steps.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -29,10 +29,8 @@ THINNEST = 0.1
 HIGH = 0.95
 FEWEST = 20
 """Held-out steps that tell anything about a tail."""
-WILD = 10.0
-"""Surprise up to which a step tells what is usual in its series."""
-PRIOR = 100
-"""Typical steps that a series is taken to begin with."""
+WILD = 15.0
+"""Up to which a strain counts in its stretch, and a surprise among those of young series."""
 WORST = 1e6
 """Where surprises are cut."""
 
@@ -71,13 +69,12 @@ def number_of(tail: Tail, rare: float) -> float:
     return min(WORST, tail.quantiles[-1] * math.exp(min(50.0, (rare - inside[-1]) * tail.index * math.log(10))))
 
 
-def stretches(surprises: np.ndarray, state: State) -> np.ndarray:
-    """(T,): the decaying mean of the surprises up to each step, each cut at `state.most`; a step without one (NaN)
-    changes nothing."""
-    judged = ~np.isnan(surprises)
-    found = np.full(len(surprises), state.typical)
+def stretches(strains: np.ndarray, state: State) -> np.ndarray:
+    """(T,): the decaying mean of the strains up to each step; a step without one (NaN) changes nothing."""
+    judged = ~np.isnan(strains)
+    found = np.full(len(strains), state.typical)
     if state.smoothing and judged.any():
-        means = decayed(np.minimum(surprises[judged], state.most), state.smoothing, start=state.typical)
+        means = decayed(np.minimum(strains[judged], WILD), state.smoothing, start=state.typical)
         count = np.cumsum(judged)
         found = np.where(count > 0, means[np.maximum(count - 1, 0)], state.typical)
     return found
@@ -88,20 +85,9 @@ def trials(state: State) -> float:
     return math.log10(max(1.0, 1 / (1 - 0.5 ** (1 / state.smoothing)))) if state.smoothing else 0.0
 
 
-def relative(surprises: np.ndarray, state: State) -> tuple[np.ndarray, np.ndarray]:
-    """(T,) surprises by what is usual for a series of that age and for this very series, and (T,) what is usual.
-
-    The series' own is the decaying root mean square of its surprises before a step, among as many typical ones as
-    keep a short series from judging itself. NaN stays.
-    """
-    age = np.interp(np.arange(1, len(surprises) + 1), AGES, state.young)
-    judged = ~np.isnan(surprises)
-    squares = np.where(judged, np.minimum(surprises / age, WILD) ** 2, 0.0)
-    weight = 1 / (1 - 0.5 ** (1 / state.memory))
-    sums = np.concatenate([[0.0], weight * decayed(squares, state.memory)[:-1]])
-    counts = np.concatenate([[0.0], weight * decayed(judged.astype(np.float64), state.memory)[:-1]])
-    usual = age * np.sqrt((sums + PRIOR * state.square) / (counts + PRIOR))
-    return surprises / usual, usual
+def usual(total: int, state: State) -> np.ndarray:
+    """(T,) how much more surprising the first steps of any series are than those of a grown one."""
+    return np.interp(np.arange(1, total + 1), AGES, state.young)
 
 
 def youth(fresh: Sequence[np.ndarray], counted: Sequence[np.ndarray], grown: np.ndarray) -> list[float]:
@@ -111,18 +97,18 @@ def youth(fresh: Sequence[np.ndarray], counted: Sequence[np.ndarray], grown: np.
     for low, age, high in zip((0, *AGES), AGES, (*AGES[1:], GROWN), strict=False):
         held = [s[low:high][c[low:high]] for s, c in zip(fresh, counted, strict=True)]
         near = np.concatenate(held)
-        near = near[~np.isnan(near)]
+        near = np.minimum(near[~np.isnan(near)], WILD)
         factors.append(float(np.quantile(near, HIGH)) / usual if len(near) >= FEWEST and age < GROWN else 1.0)
     falling: list[float] = np.maximum.accumulate(np.maximum(factors, 1.0)[::-1])[::-1].tolist()
     return falling
 
 
-def scored(surprises: np.ndarray, state: State) -> np.ndarray:
-    """(T,) scores from 0 up; 0 at a step without a surprise (NaN)."""
+def scored(surprises: np.ndarray, strains: np.ndarray, state: State) -> np.ndarray:
+    """(T,) scores from 0 up, of what is relative to `usual`; 0 at a step without a surprise (NaN)."""
     judged = ~np.isnan(surprises)
     single = rarity(state.steps, np.where(judged, surprises, 0.0)) - trials(state)
     if state.smoothing:
-        single = np.maximum(single, rarity(state.stretches, stretches(surprises, state)))
+        single = np.maximum(single, rarity(state.stretches, stretches(strains, state)))
     return np.where(judged, np.maximum(single, 0.0), 0.0)
 
 
@@ -144,24 +130,25 @@ def quantile(tail: Tail, excess: float) -> float:
     return tail.quantiles[-1] + math.log10((1 - tail.share) / excess)
 
 
-def calibrated(surprises: Sequence[np.ndarray], counted: Sequence[np.ndarray], state: State) -> State:
+def calibrated(
+    surprises: Sequence[np.ndarray], strains: Sequence[np.ndarray], counted: Sequence[np.ndarray], state: State
+) -> State:
     """A state whose tails are those of the counted, normal steps of some held-out series."""
 
-    def normal(numbers: Sequence[np.ndarray]) -> np.ndarray:
+    def normal(numbers: Iterable[np.ndarray]) -> np.ndarray:
         found = zip(numbers, surprises, counted, strict=True)
         return np.concatenate([number[count & ~np.isnan(surprise)] for number, surprise, count in found])
 
     if len(normal(surprises)) < FEWEST:
         return state
-    square = float(np.mean(np.minimum(normal(surprises), WILD) ** 2))
-    state = state.model_copy(update={"square": max(square, 1e-6)})
-    own = [relative(surprise, state)[0] for surprise in surprises]
-    single = normal(own)
-    most = float(np.quantile(single, 0.99))
-    typical = float(np.mean(np.minimum(single, most)))
-    state = state.model_copy(update={"typical": typical, "most": most, "steps": fitted(single)})
-    state = state.model_copy(update={"stretches": fitted(normal([stretches(each, state) for each in own]))})
-    return state.model_copy(update={"scores": fitted(normal([scored(each, state) for each in own]))})
+    factors = [usual(len(each), state) for each in surprises]
+    steps = [each / factor for each, factor in zip(surprises, factors, strict=True)]
+    lasting = [each / factor for each, factor in zip(strains, factors, strict=True)]
+    typical = float(np.mean(np.minimum(normal(lasting), WILD)))
+    state = state.model_copy(update={"typical": typical, "steps": fitted(normal(steps))})
+    state = state.model_copy(update={"stretches": fitted(normal(stretches(each, state) for each in lasting))})
+    found = (scored(step, strain, state) for step, strain in zip(steps, lasting, strict=True))
+    return state.model_copy(update={"scores": fitted(normal(found))})
 
 
 def events(flags: np.ndarray, scores: np.ndarray, *, merge: int) -> list[tuple[int, int, int]]:
