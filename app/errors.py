@@ -3,6 +3,7 @@
 CellgateError
 ├── Invalid            what was sent cannot be used; `errors` name each place
 ├── NotFound
+├── Gone               it was there, and is no more
 ├── Conflict           the thing exists, but its state does not allow this
 ├── TooLarge
 ├── Refused
@@ -56,6 +57,12 @@ class NotFound(CellgateError):
     """Nothing of that name or id."""
 
     type = "not-found"
+
+
+class Gone(CellgateError):
+    """It was there, and is no more."""
+
+    type = "gone"
 
 
 class Conflict(CellgateError):

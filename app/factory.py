@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app.api import datasets, devices, health, inspect, jobs, models, predict, problems, tasks, vectors
+from app.api import datasets, devices, health, inspect, jobs, models, predict, problems, sessions, tasks, vectors
 from app.api.deps import Middleware
 from app.api.document import describe
 from app.blobs import Blobs
@@ -29,6 +29,7 @@ from app.services.results import Results
 from app.services.vectors import VectorFiles
 from app.serving.inspections import Inspections
 from app.serving.predictions import Predictions
+from app.serving.sessions import Sessions
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Services:
     answers: Answers
     loaded: Loaded
     predictions: Predictions
+    sessions: Sessions
     inspections: Inspections
     metrics: Metrics
     version: str = version("cellgate")
@@ -90,6 +92,7 @@ def create_app(services: Services) -> FastAPI:
         await services.loaded.start()
         yield
         await services.feeds.close()
+        await services.sessions.close()
         await services.loaded.close()
         services.database.close()
 
@@ -99,6 +102,7 @@ def create_app(services: Services) -> FastAPI:
     problems.install(app)
     for router in (
         predict.router(),
+        sessions.router(),
         datasets.router,
         jobs.router,
         models.router,

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from app import log, settings
 from app.blobs import open_blobs
+from app.clock import Clock, SystemClock
 from app.db.engine import Database
 from app.factory import Services, create_app
 from app.metrics import Metrics
@@ -21,11 +22,12 @@ from app.services.vectors import VectorFiles
 from app.serving.inspections import Inspections
 from app.serving.loaded import Loaded
 from app.serving.predictions import Predictions
+from app.serving.sessions import Sessions
 from app.settings import Settings
 
 
-def build(given: Settings) -> Services:
-    """The services of a configuration."""
+def build(given: Settings, clock: Clock | None = None) -> Services:
+    """The services of a configuration; `clock` tells when sessions end, by default the machine's."""
     database = Database(given.database)
     blobs = open_blobs(given.blob_store)
     registry = Registry(database, blobs, given)
@@ -46,6 +48,7 @@ def build(given: Settings) -> Services:
         answers=Answers(database),
         loaded=loaded,
         predictions=Predictions(loaded),
+        sessions=Sessions(loaded, given, clock or SystemClock()),
         inspections=Inspections(loaded, seconds=given.request_seconds),
         metrics=Metrics(),
     )

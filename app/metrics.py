@@ -21,6 +21,10 @@ class Metrics:
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
         )
         self.jobs = Gauge("cellgate_jobs", "Jobs by state.", ["state"], registry=self.registry)
+        self.sessions = Gauge("cellgate_sessions", "Streaming sessions.", registry=self.registry)
+        self.session_bytes = Gauge(
+            "cellgate_session_bytes", "Bytes that the sessions' states take.", registry=self.registry
+        )
         self.queue = Gauge("cellgate_model_queue", "Items that wait.", ["model", "version"], registry=self.registry)
         self.items = Gauge(
             "cellgate_model_requests", "Requests to a loaded version.", ["model", "version"], registry=self.registry

@@ -54,6 +54,11 @@ class Settings(BaseModel):
     max_inputs: int = Field(256, ge=1, description="Items in one predict request at most.")
     max_queue: int = Field(1024, ge=1, description="Items that may wait for one model.")
     max_jobs: int = Field(1000, ge=1, description="Jobs that may be queued at once.")
+    max_sessions: int = Field(10_000, ge=1, description="Streaming sessions at once; the least recently used goes.")
+    session_bytes: int = Field(
+        256 * MiB, ge=1, description="Bytes that the states of all sessions may take; the least recently used goes."
+    )
+    session_seconds: float = Field(1800.0, gt=0, description="Time after its last use when a session is over.")
     request_seconds: float = Field(30.0, gt=0, description="Deadline of a predict request that names none.")
     upload_seconds: float = Field(600.0, gt=0, description="Time an upload may take.")
     lease_seconds: float = Field(15.0, gt=0, description="A worker silent for longer has lost its job.")

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import models.tasks
+from models.stream import AnyStream
 from models.task import AnyCodec, AnyNetwork, Card
 
 
@@ -53,6 +54,15 @@ def codec(name: str) -> AnyCodec:
 def network(name: str) -> AnyNetwork:
     """The network of one task. Loads torch. Raises `UnknownTask`."""
     made: AnyNetwork = _part(name, "network", "NETWORK")
+    return made
+
+
+@cache
+def stream(name: str) -> AnyStream | None:
+    """How one task answers step by step (NumPy); None where its card names no steps. Raises `UnknownTask`."""
+    if card(name).stream is None:
+        return None
+    made: AnyStream = _part(name, "stream", "STREAM")
     return made
 
 

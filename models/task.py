@@ -120,6 +120,21 @@ class Tally(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepCard:
+    """What may be sent and answered where the sequence of an item arrives step by step."""
+
+    step: Any
+    """A pydantic type: one step."""
+    output: type[Schema]
+    """The answer to one step, given all before."""
+    item: type[Schema]
+    """What an item says beside its steps; every field may be left out."""
+    params: type[Params]
+    examples: tuple[Any, ...]
+    """Steps in order, shown in the API documents and used by the tests."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Card:
     """What may be asked of a task, with which options, and what is answered."""
 
@@ -152,6 +167,8 @@ class Card:
     """Fields that a row calls otherwise than its item does: ``{"source": "text"}``."""
     scoring: Params | None = None
     """Params with which parts are scored while learning (a narrow beam, nothing generated); default: a request's."""
+    stream: StepCard | None = None
+    """How an item may arrive step by step; `models/tasks/<name>/stream.py` then holds a `models.stream.Stream`."""
     media: Mapping[str, Callable[[Any], bytes]] = field(default_factory=dict)
     """Other forms of one output by media type, for callers whose `Accept` names it: ``{"audio/midi": to_midi}``."""
 

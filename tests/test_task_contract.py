@@ -28,8 +28,8 @@ from models.task import PARTS, AnyCodec, Card, Params
 from models.trainer import Trained, train
 from models.warm import Warm
 from tests.samples import sample
+from tests.stepping import CLOSE, assert_close
 
-CLOSE = 1e-5
 SMALL = {"hidden": 16, "epochs": 25, "patience": 25, "lr": 0.01}
 """A run of seconds, whatever a task's own defaults are."""
 
@@ -94,22 +94,6 @@ def outputs(held: Predictor, items: list[Any]) -> list[dict[str, Any]]:
     parsed = [held.codec.card.parse_item(item) for item in items]
     found = held.answer([held.prepare(item, params) for item in parsed], params)
     return [output.model_dump() for output in found]
-
-
-def assert_close(found: Any, expected: Any) -> None:
-    """Equal, but for numbers, which differ by 1e-5 of their size at most."""
-    if isinstance(expected, Mapping):
-        assert found.keys() == expected.keys()
-        for name in expected:
-            assert_close(found[name], expected[name])
-    elif isinstance(expected, list | tuple):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
-            assert_close(one, other)
-    elif isinstance(expected, float):
-        assert found == pytest.approx(expected, rel=CLOSE, abs=CLOSE)
-    else:
-        assert found == expected
 
 
 def test_the_sample_is_learnt(learnt: Learnt) -> None:

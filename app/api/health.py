@@ -52,6 +52,8 @@ def metrics(use: Use, request: Request) -> Response:
     counts = use.jobs.counts()
     for state in get_args(State):
         use.metrics.jobs.labels(state).set(counts.get(state, 0))
+    use.metrics.sessions.set(len(use.sessions))
+    use.metrics.session_bytes.set(use.sessions.bytes)
     for served in use.loaded.held():
         labels = (served.version.model, str(served.version.version))
         use.metrics.queue.labels(*labels).set(served.batcher.depth)

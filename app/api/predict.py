@@ -91,7 +91,7 @@ def _handler(card: Card, request: type[BaseModel], response: type[BaseModel]) ->
             flaw = Flaw(detail=f"{form} holds one output; {len(given.inputs)} inputs were sent", pointer="/inputs")
             raise Invalid(flaw.detail, errors=[flaw])
         work = use.predictions.predict(card.name, given.inputs, model=given.model, params=given.params, seconds=seconds)
-        answer = await _unless_gone(http, work)
+        answer = await unless_gone(http, work)
         if answer is None:
             return Response(status_code=GONE)
         version, outputs = answer
@@ -104,7 +104,7 @@ def _handler(card: Card, request: type[BaseModel], response: type[BaseModel]) ->
     return predict
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
     """The work's result; None, and the work dropped, when the caller hangs up first."""
     working, leaving = asyncio.create_task(work), asyncio.create_task(_gone(request))
     try:

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
 from app.api.deps import Use, require
@@ -14,9 +14,19 @@ from app.api.problems import responses
 from app.errors import NotFound
 from app.services.registry import ModelView
 from models import artifact, catalog
-from models.task import Card
+from models.task import Card, StepCard
 
 router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
+
+
+class StreamView(BaseModel):
+    """What a session takes and answers."""
+
+    item: dict[str, Any]
+    params: dict[str, Any]
+    step: dict[str, Any]
+    output: dict[str, Any]
+    examples: list[Any]
 
 
 class TaskView(BaseModel):
@@ -32,6 +42,7 @@ class TaskView(BaseModel):
     metric: str
     higher_is_better: bool
     examples: list[Any]
+    stream: StreamView | None = Field(description="Where a sequence may arrive step by step, in a session.")
 
 
 class Tasks(BaseModel):
@@ -59,7 +70,14 @@ def view(name: str) -> TaskView:
         metric=card.metric,
         higher_is_better=card.higher_is_better,
         examples=list(card.examples),
+        stream=None if card.stream is None else _stream(card.stream),
     )
+
+
+def _stream(card: StepCard) -> StreamView:
+    shapes = {"item": card.item, "params": card.params, "step": card.step, "output": card.output}
+    schemas = {name: TypeAdapter(shape).json_schema() for name, shape in shapes.items()}
+    return StreamView(**schemas, examples=list(card.examples))
 
 
 @router.get("", responses=responses(), dependencies=[require("predict")])

@@ -200,12 +200,15 @@ def _written(order: Order, trained: Trained, config: Config, reporter: Reporter)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in trained.net.state_dict().items()}
     save_file(weights, order.folder / artifact.WEIGHTS)
     found = sorted(trained.examples["validation"][:64], key=lambda example: example.length)
-    ragged = [codec.collate(found[::9] or found), codec.collate(found[:1]), codec.collate(found[-1:])]
-    params = codec.card.params()
+    chosen = found[::9] or found
+    ragged = [codec.collate(chosen), codec.collate(found[:1]), codec.collate(found[-1:])]
+    params, stream = codec.card.params(), catalog.stream(order.task)
 
     def ask(run: Run) -> None:
         for batch in ragged:
             codec.predict(run, batch, params, trained.state)
+        if stream is not None and stream.refusal(trained.state, config) is None:
+            stream.rehearse(run, chosen, trained.state)
 
     reason = export(network, trained.net, ask, order.folder)
     if reason is not None:

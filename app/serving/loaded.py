@@ -22,12 +22,13 @@ import structlog
 from app.blobs import Blobs
 from app.errors import CellgateError, Conflict, Full, NotFound
 from app.services.registry import PRODUCTION, Pointers, Reference, Registry, VersionView
-from app.serving.batcher import Batcher
+from app.serving.batcher import Batcher, Model
 from app.serving.unpacked import Unpacked
 from app.settings import Settings
 from models import artifact, devices, predictor
 from models.artifact import ArtifactError
 from models.predictor import Predictor
+from models.stream import Stepper
 
 log = structlog.get_logger("cellgate.serving")
 
@@ -42,6 +43,14 @@ KEPT = 16
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Stepping:
+    """A version where sequences arrive step by step, and what batches their steps."""
+
+    stepper: Stepper
+    batcher: Batcher
+
+
 @dataclass(kw_only=True)
 class Served:
     """A version in memory."""
@@ -49,12 +58,19 @@ class Served:
     version: VersionView
     predictor: Predictor
     batcher: Batcher
+    stepping: Stepping | str
+    """What answers sequences that arrive step by step; or why the version cannot."""
     device: str
     loaded_at: float
     used: int = 0
     """Callers between `get` and their answer."""
     used_at: float = 0.0
     """When the last of them came, on `time.monotonic`."""
+
+    @property
+    def batchers(self) -> list[Batcher]:
+        """All that answers for it."""
+        return [self.batcher, *([] if isinstance(self.stepping, str) else [self.stepping.batcher])]
 
 
 class Loaded:
@@ -89,7 +105,8 @@ class Loaded:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
         for served in self._served.values():
-            await served.batcher.drain()
+            for batcher in served.batchers:
+                await batcher.drain()
             served.predictor.close()
         self._served.clear()
         self._forward.shutdown(wait=True)
@@ -100,11 +117,16 @@ class Loaded:
 
         Call `done` with it when the answer is there.
         """
-        wanted = Reference.parse(reference) if reference else await self._default(task)
+        served = await self.hold(Reference.parse(reference) if reference else await self._default(task))
+        if served.version.task != task:
+            self.done(served)
+            raise Conflict(f"the model '{served.version.model}' is for {served.version.task}, not {task}")
+        return served
+
+    async def hold(self, wanted: Reference) -> Served:
+        """The same of a version whatever its task is."""
         key = await self._key(wanted)
         served = self._served.get(key) or await self._load(key)
-        if served.version.task != task:
-            raise Conflict(f"the model '{wanted.name}' is for {served.version.task}, not {task}")
         self._served.move_to_end(key)
         served.used += 1
         served.used_at = time.monotonic()
@@ -246,8 +268,15 @@ class Loaded:
             log.error("version cannot be loaded", model=key[0], version=key[1], error=repr(error))
             raise Full(f"version {key[1]} of '{key[0]}' cannot be loaded now", retry_after=RETRY_AFTER) from None
         self._failures.pop(key, None)
-        batcher = Batcher(made, self._forward, streams=self.settings.streams, capacity=self.settings.max_queue)
-        served = Served(version=version, predictor=made, batcher=batcher, device=device, loaded_at=time.time())
+        stepper = made.stepper()
+        served = Served(
+            version=version,
+            predictor=made,
+            batcher=self._batcher(made),
+            stepping=stepper if isinstance(stepper, str) else Stepping(stepper, self._batcher(stepper)),
+            device=device,
+            loaded_at=time.time(),
+        )
         self._served[key] = served
         while len(self._served) > KEPT:
             _, oldest = self._served.popitem(last=False)
@@ -256,6 +285,9 @@ class Loaded:
         kept = {each.version.digest for each in self._served.values()}
         await self._off(lambda: self.unpacked.sweep(kept))
         return served
+
+    def _batcher(self, model: Model) -> Batcher:
+        return Batcher(model, self._forward, streams=self.settings.streams, capacity=self.settings.max_queue)
 
     async def _placed(self, version: VersionView) -> tuple[Predictor, str]:
         """A version on a device; those that nobody has asked for longest make room. Raises `NoRoom`."""
@@ -299,7 +331,7 @@ class Loaded:
     def _retire(self, served: Served) -> None:
         async def wait() -> None:
             await asyncio.sleep(0.05)  # who waited for the loading has not said so yet
-            while served.used or served.batcher.busy:
+            while served.used or any(batcher.busy for batcher in served.batchers):
                 await asyncio.sleep(0.05)
             served.predictor.close()
 

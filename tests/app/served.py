@@ -10,6 +10,7 @@ import orjson
 from starlette.testclient import TestClient
 
 from app import log
+from app.clock import Clock
 from app.db import migrate
 from app.factory import Services, create_app
 from app.jobs.executors import Message, Order
@@ -55,10 +56,10 @@ def trained(task: str, folder: Path, *, seed: int = 0) -> Path:
     return made.with_suffix(".zip")
 
 
-def services(home: Path, **changed: object) -> Services:
+def services(home: Path, *, clock: Clock | None = None, **changed: object) -> Services:
     """The services of a fresh home."""
     home.mkdir(parents=True, exist_ok=True)
-    made = build(Settings(home=home, port=0, **changed))  # type: ignore[arg-type]
+    made = build(Settings(home=home, port=0, **changed), clock)  # type: ignore[arg-type]
     log.configure(made.settings)
     migrate.upgrade(made.database)
     return made

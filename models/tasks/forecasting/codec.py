@@ -15,7 +15,16 @@ from models.runtimes.run import Run
 from models.task import Codec, Fault, Part, Vectors
 from models.tasks.forecasting import calendar
 from models.tasks.forecasting.prepare import Window, prepare
-from models.tasks.forecasting.schema import CARD, ForecastingConfig, ForecastingParams, Item, Output, Row, State
+from models.tasks.forecasting.schema import (
+    CARD,
+    Dates,
+    ForecastingConfig,
+    ForecastingParams,
+    Item,
+    Output,
+    Row,
+    State,
+)
 
 LEVELS = np.array([0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975])
 """The levels a network learns; those between are interpolated, those beyond follow the outer slope."""
@@ -98,20 +107,34 @@ class ForecastingCodec(Codec[Row, Item, Output, State, ForecastingParams, Foreca
         return [f"{told} and never fill a window: set `look_back` to {min(short) - state.horizon}, or give longer ones"]
 
     def example(self, item: Item, params: ForecastingParams, state: State, config: ForecastingConfig) -> Example:
+        self.check(params, state)
+        found = self.read(_array(item.values), item, params, state, count=len(item.values))
+        if found is None:
+            raise Fault("every value is null; at least one number is needed", at=("values",))
+        return found
+
+    def check(self, params: ForecastingParams, state: State) -> None:
+        """Raises `Fault` where more is asked for than was learnt."""
         if params.horizon is not None and params.horizon > state.horizon:
             raise Fault(
                 f"a horizon of {params.horizon} is beyond the {state.horizon} steps this model has learnt",
                 at=("horizon",),
                 of="params",
             )
-        window = _window(item, _array(item.values), state)
+
+    def read(
+        self, past: np.ndarray, dates: Dates | Item, params: ForecastingParams, state: State, *, count: int
+    ) -> Example | None:
+        """The example of a past (n,) that ends with the `count`-th value of its series; None where it holds no value.
+        Raises `Fault` where the forecast's times cannot be told."""
+        window = _window(dates, past, state)
         if window is None:
-            raise Fault("every value is null; at least one number is needed", at=("values",))
+            return None
         times = None
-        if item.start is not None and item.freq is not None:
+        if dates.start is not None and dates.freq is not None:
             try:
                 many = params.horizon or state.horizon
-                times = calendar.following(item.start, item.freq, skip=len(item.values), count=many)
+                times = calendar.following(dates.start, dates.freq, skip=count, count=many)
             except OverflowError:
                 raise Fault("the forecast would end beyond the year 9999", at=("start",)) from None
         return _example(window, context=(window, times))
@@ -149,9 +172,9 @@ def _ahead(row: Row) -> int:
     return len(row.test_values) if row.test_values else calendar.horizon(row.freq)
 
 
-def _window(item: Item, past: np.ndarray, state: State) -> Window | None:
+def _window(dates: Dates | Item, past: np.ndarray, state: State) -> Window | None:
     """The prepared window of a past, None where it holds no value."""
-    season = state.season or calendar.season(item.freq)
+    season = state.season or calendar.season(dates.freq)
     if np.isnan(past[-state.look_back :]).all():
         known = np.flatnonzero(~np.isnan(past))
         if not len(known):

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from models.tables import MISSING, moment
-from models.task import Card, Config, Line, Params, Part, Schema, Tally
+from models.task import Card, Config, Line, Params, Part, Schema, StepCard, Tally
 from models.tasks.forecasting import calendar
 
 
@@ -30,6 +30,24 @@ class Item(Schema):
     values: Values = Field(description="The past, oldest first; null where a value is missing.")
     freq: Freq | None = Field(None, description="Time between two values: Y, Q, M, W, D, B, H, min, S, 15min ...")
     start: datetime | None = Field(None, description="Time of the first value; with `freq` it dates the answer.")
+
+
+class Dates(Schema):
+    """What a series that arrives step by step says beside its values."""
+
+    freq: Freq | None = Field(None, description="Time between two values, as of an item.")
+    start: datetime | None = Field(None, description="Time of the first value; with `freq` it dates the answers.")
+
+
+class Step(Schema):
+    """One further value of a series. A bare number or null is one, too."""
+
+    value: Number | None = Field(description="null where it is missing.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, given: Any) -> Any:
+        return given if isinstance(given, dict) else {"value": given}
 
 
 class Row(Item):
@@ -187,4 +205,11 @@ CARD = Card(
     higher_is_better=False,
     split_by="time",
     table=table,
+    stream=StepCard(
+        step=Step,
+        output=Output,
+        item=Dates,
+        params=ForecastingParams,
+        examples=(112, 118, 132, None, 121),
+    ),
 )
