@@ -19,7 +19,7 @@ from models.runtimes.run import Run
 from models.task import Codec, Fault, Part, Vectors
 from models.tasks.anomaly import scoring
 from models.tasks.anomaly.detectors import DETECTORS, Autoencoder, Judged
-from models.tasks.anomaly.prepare import FACTS, Series, prepare
+from models.tasks.anomaly.prepare import FACTS, Past, Series, prepare
 from models.tasks.anomaly.schema import CARD, AnomalyConfig, AnomalyParams, Event, Item, Output, Row, State
 
 WINDOWS = {"predictor": 256, "autoencoder": 50}
@@ -299,19 +299,42 @@ def _young(
     return scoring.youth(fresh, masks, np.concatenate(surprises))
 
 
-def _output(judged: Judged, context: Context, params: AnomalyParams, state: State) -> Output:
-    usual = scoring.usual(len(judged.surprise), state)
-    found = scoring.scored(judged.surprise / usual, judged.strain / usual, state)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What came of some steps that were judged."""
+
+    scores: np.ndarray
+    """(T,)"""
+    flags: np.ndarray
+    """(T,) bool"""
+    threshold: float
+    traces: tuple[np.ndarray, np.ndarray, np.ndarray]
+    """(T, F) what was expected, and the values below and above which a step is flagged by itself."""
+
+
+def found(judged: Judged, params: AnomalyParams, state: State, *, past: Past | None = None, after: int = 0) -> Found:
+    """Scores and flags of steps that come `after` so many others, which left `past` behind."""
+    usual = scoring.usual(len(judged.surprise), state, after=after)
+    scored = scoring.scored(judged.surprise / usual, judged.strain / usual, state, past)
     least = scoring.threshold(params.sensitivity, state)
-    flags = (found >= least) & ~np.isnan(judged.surprise)
     reach = scoring.number_of(state.steps, least + scoring.trials(state)) * usual[:, None]
-    traces = (judged.expected, judged.expected - reach * judged.below, judged.expected + reach * judged.above)
-    expected, lower, upper = ((trace[:, 0] if context.flat else trace).tolist() for trace in traces)
-    return Output(
-        scores=found.tolist(),
-        is_anomaly=flags.tolist(),
-        events=[_event(*place, found, context.times) for place in scoring.events(flags, found, merge=params.merge)],
+    return Found(
+        scores=scored,
+        flags=(scored >= least) & ~np.isnan(judged.surprise),
         threshold=least,
+        traces=(judged.expected, judged.expected - reach * judged.below, judged.expected + reach * judged.above),
+    )
+
+
+def _output(judged: Judged, context: Context, params: AnomalyParams, state: State) -> Output:
+    told = found(judged, params, state)
+    expected, lower, upper = ((trace[:, 0] if context.flat else trace).tolist() for trace in told.traces)
+    places = scoring.events(told.flags, told.scores, merge=params.merge)
+    return Output(
+        scores=told.scores.tolist(),
+        is_anomaly=told.flags.tolist(),
+        events=[_event(*place, told.scores, context.times) for place in places],
+        threshold=told.threshold,
         expected=expected,
         lower=lower,
         upper=upper,

@@ -14,7 +14,7 @@ import numpy as np
 
 from models.batch import Example, pad
 from models.runtimes.run import Run
-from models.tasks.anomaly.prepare import FIRST, LIMIT, Series, decayed, inputs, scaled_by
+from models.tasks.anomaly.prepare import FIRST, LIMIT, Past, Series, inputs, scaled_by
 from models.tasks.anomaly.schema import State
 from models.tasks.anomaly.scoring import WORST
 
@@ -107,30 +107,38 @@ class Predictor(Detector):
             said[alive, start : start + CHUNK] = found["quantiles"].reshape(*chunk.shape[:2], *said.shape[2:])
             held[alive] = found["after"]
         return [
-            self._judged(one[:length], each, state) for one, length, each in zip(said, lengths, series, strict=True)
+            self.judged(one[:length], each, state, Past())
+            for one, length, each in zip(said, lengths, series, strict=True)
         ]
 
-    def _judged(self, said: np.ndarray, series: Series, state: State) -> Judged:
-        """said (T, K, F, 3): of the value so far ahead the median, and the half-widths under and over it."""
+    def judged(self, said: np.ndarray, series: Series, state: State, past: Past) -> Judged:
+        """said (T, K, F, 3): of the value so far ahead the median, and the half-widths under and over it. `past`: of
+        the steps before, whose forecasts of these steps it holds."""
         total, level, scale = len(said), series.location[:-1], series.scale[:-1]
+        said = past.joined("said", said, max(state.ahead))
+        origins = past.joined("location", series.location[1:], max(state.ahead))
+        scales = past.joined("scale", series.scale[1:], max(state.ahead))
+        earlier = len(said) - total
         errors = np.where(series.known, series.values - level, np.nan)
-        width = _settled(errors, state, start=scale)
+        width = _settled(errors, state, (past, "level"), start=scale)
         off = np.square(errors / width)
         expected, below, above, worst = level.copy(), width, width.copy(), off.copy()
         squares, counts = np.zeros((2, total, state.width))
         for index, far in reversed(list(enumerate(state.ahead))):
-            if far >= total:
+            first = max(earlier, far)
+            if first >= len(said):
                 continue
-            told, origin = said[: total - far, index].astype(np.float64), slice(1, total - far + 1)
-            expected[far:] = series.location[origin] + series.scale[origin] * told[..., 0]
-            errors = np.where(series.known[far:], series.values[far:] - expected[far:], np.nan)
-            past = _settled(errors, state)
-            below[far:] = np.hypot(series.scale[origin] * (FLOOR + told[..., 1]), past)
-            above[far:] = np.hypot(series.scale[origin] * (FLOOR + told[..., 2]), past)
-            forecast = np.square(errors / np.where(errors < 0, below[far:], above[far:]))
-            worst[far:] = np.fmax(worst[far:], forecast)
-            squares[far:] += np.nan_to_num(forecast)
-            counts[far:] += ~np.isnan(forecast)
+            at, origin = slice(first - earlier, None), slice(first - far, len(said) - far)
+            told, scale = said[origin, index].astype(np.float64), scales[origin]
+            expected[at] = origins[origin] + scale * told[..., 0]
+            errors = np.where(series.known[at], series.values[at] - expected[at], np.nan)
+            usual = _settled(errors, state, (past, f"ahead {far}"))
+            below[at] = np.hypot(scale * (FLOOR + told[..., 1]), usual)
+            above[at] = np.hypot(scale * (FLOOR + told[..., 2]), usual)
+            forecast = np.square(errors / np.where(errors < 0, below[at], above[at]))
+            worst[at] = np.fmax(worst[at], forecast)
+            squares[at] += np.nan_to_num(forecast)
+            counts[at] += ~np.isnan(forecast)
         strain = np.where(counts > 0, (off + squares / np.maximum(counts, 1)) / 2, off)
         return Judged(
             expected=expected,
@@ -142,24 +150,21 @@ class Predictor(Detector):
         )
 
 
-def _settled(errors: np.ndarray, state: State, *, start: np.ndarray | float = 0.0) -> np.ndarray:
+def _settled(
+    errors: np.ndarray, state: State, held: tuple[Past, str], *, start: np.ndarray | float = 0.0
+) -> np.ndarray:
     """(T, F): the root mean square of the errors (T, F; NaN where there is none) before each step, decaying, among a
     few of `start`; `start` alone where series share their scale, so that a whole series can be odd."""
     if state.location is not None:
         return np.broadcast_to(np.asarray(start, dtype=np.float64), errors.shape).copy()
     there = ~np.isnan(errors)
     squares, first = np.square(np.where(there, errors, 0.0)), FIRST * np.square(start)
-    weight = 1 / (1 - 0.5 ** (1 / state.memory))
-    counts = _before(weight * decayed(there.astype(np.float64), state.memory)) + FIRST
-    reach = WILD**2 * (_before(weight * decayed(squares, state.memory)) + first) / counts
-    squares = np.where(np.cumsum(there, axis=0) > FIRST, np.minimum(squares, reach), squares)
-    settled: np.ndarray = np.sqrt((_before(weight * decayed(squares, state.memory)) + first) / counts)
+    (past, name), weight = held, 1 / (1 - 0.5 ** (1 / state.memory))
+    counts = weight * past.before(f"{name} counts", there.astype(np.float64), state.memory) + FIRST
+    reach = WILD**2 * (weight * past.before(f"{name} squares", squares, state.memory) + first) / counts
+    squares = np.where(past.counted(f"{name} seen", there) > FIRST, np.minimum(squares, reach), squares)
+    settled: np.ndarray = np.sqrt((weight * past.before(f"{name} cut", squares, state.memory) + first) / counts)
     return settled
-
-
-def _before(sums: np.ndarray) -> np.ndarray:
-    """(T, F) sums up to each step as they were before it."""
-    return np.concatenate([np.zeros((1, sums.shape[1])), sums[:-1]])
 
 
 def _oddest(found: np.ndarray) -> np.ndarray:
@@ -223,7 +228,7 @@ class Autoencoder(Detector):
         there = np.zeros((total, state.width), dtype=bool)
         there[at] = known
         errors = np.where(there, series.values - expected, np.nan)
-        width = np.hypot(spread * (FLOOR + np.array(state.spread)), _settled(errors, state))
+        width = np.hypot(spread * (FLOOR + np.array(state.spread)), _settled(errors, state, (Past(), "")))
         surprise = _oddest(np.abs(errors) / width)
         return Judged(
             expected=expected,
@@ -256,4 +261,5 @@ class Autoencoder(Detector):
         return errors
 
 
-DETECTORS: dict[str, Detector] = {"predictor": Predictor(), "autoencoder": Autoencoder()}
+PREDICTOR = Predictor()
+DETECTORS: dict[str, Detector] = {"predictor": PREDICTOR, "autoencoder": Autoencoder()}

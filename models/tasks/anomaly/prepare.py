@@ -8,7 +8,7 @@ T steps, F numbers of a step, I = 2 F + 5 inputs of a step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,6 +22,48 @@ CLIP = 6.0
 """Spreads from the level beyond which a step moves its series' level and spread no further."""
 FACTS = 5
 BLOCK = 64
+
+
+class Past:
+    """What the steps of a series leave behind for those that follow, by name: sums that decay, counts, last steps.
+
+    Empty where a series begins. A series that is read in parts, each with the `Past` of the one before, gives the
+    numbers that it gives when it is read whole.
+    """
+
+    def __init__(self, held: Mapping[str, np.ndarray] | None = None) -> None:
+        self.held = dict(held or {})
+
+    def decayed(self, name: str, values: np.ndarray, half_life: float, *, start: float = 0.0) -> np.ndarray:
+        """`decayed` values (T, ...), from where this sum stood."""
+        found = decayed(values, half_life, start=self.held.get(name, start))
+        if len(found):
+            self.held[name] = found[-1]
+        return found
+
+    def led(self, name: str, steps: np.ndarray) -> np.ndarray:
+        """(1 + T, ...) the last step of before, zeros where there was none, and these (T, ...)."""
+        first = self.held.get(name, np.zeros(steps.shape[1:]))
+        self.held[name] = steps[-1]
+        return np.concatenate([first[None], steps])
+
+    def before(self, name: str, values: np.ndarray, half_life: float) -> np.ndarray:
+        """The same as it was before each step."""
+        first = self.held.get(name, np.zeros(values.shape[1:]))
+        return np.concatenate([first[None], self.decayed(name, values, half_life)[:-1]])
+
+    def counted(self, name: str, there: np.ndarray) -> np.ndarray:
+        """(T, ...) how often something was there, up to each step."""
+        found: np.ndarray = self.held.get(name, 0) + np.cumsum(there, axis=0)
+        if len(found):
+            self.held[name] = found[-1]
+        return found
+
+    def joined(self, name: str, steps: np.ndarray, most: int) -> np.ndarray:
+        """(R + T, ...) the last steps of before, `most` at most, and these (T, ...)."""
+        found = np.concatenate([self.held[name], steps]) if name in self.held else steps
+        self.held[name] = found[max(0, len(found) - most) :]
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +96,7 @@ class Series:
         """The steps from `start` to before `end` as if the series began there; `memory` is None where the scale is
         not its own."""
         part = self.part(start, end)
-        return part if memory is None else _own(part.values, part.facts[:, :-1], memory)
+        return part if memory is None else _own(part.values, part.facts[:, :-1], memory, Past())
 
     def features(self) -> np.ndarray:
         """(T, I): each step by the level and spread known before it."""
@@ -82,12 +124,13 @@ def prepare(
     memory: int,
     location: Sequence[float] | None,
     scale: Sequence[float] | None,
+    past: Past | None = None,
 ) -> Series:
-    """A series (T, F); with a level and a spread of its own where none is given."""
+    """A series (T, F); with a level and a spread of its own where none is given. `past`: of the steps before."""
     total, width = values.shape
     values, calendar = values.astype(np.float64), circles(times, total)
     if location is None or scale is None:
-        return _own(values, calendar, memory)
+        return _own(values, calendar, memory, past or Past())
     return Series(
         values=values,
         location=np.broadcast_to(np.array(location, dtype=np.float64), (total + 1, width)),
@@ -97,35 +140,47 @@ def prepare(
     )
 
 
-def _own(values: np.ndarray, calendar: np.ndarray, memory: int) -> Series:
+def _own(values: np.ndarray, calendar: np.ndarray, memory: int, past: Past) -> Series:
     there = ~np.isnan(values)
-    seen = np.cumsum(there, axis=0)
-    level, spread = running(values, half_life=memory)
+    seen = past.held.get("seen", 0) + np.cumsum(there, axis=0)
+    level, spread = running(values, half_life=memory, past=past)
     young = 1 / np.sqrt(np.maximum(1, seen.max(axis=1, keepdims=True)))
     facts = np.concatenate([calendar, young], axis=1)
     return Series(values=values, location=level, scale=spread, known=there & (seen > FIRST), facts=facts)
 
 
-def running(values: np.ndarray, *, half_life: float) -> tuple[np.ndarray, np.ndarray]:
+def running(values: np.ndarray, *, half_life: float, past: Past | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Level and spread (T + 1, F) of a series (T, F) as known before each step: decaying means of the values and of
     their distances from the level, plain means at first. What lies far outside moves them a little only."""
+    past = past or Past()
     there = ~np.isnan(values)
-    first = _first(values, there)
+    first = past.held["first"] = np.where(past.held.get("seen", 0), past.held.get("first", 0.0), _first(values, there))
     origin = np.where(there, values - first, 0.0)
-    level, spread = _means(origin, there, half_life)
-    firm = (np.cumsum(there, axis=0) > FIRST)[: len(values)]
+    weight = np.maximum(past.decayed("weight", there.astype(np.float64), half_life), 1e-12)
+    level, spread = _means(origin, there, weight, half_life, (past, "plain"))
+    firm = past.counted("seen", there) > FIRST
     reach = np.where(firm, CLIP * spread[:-1], np.inf)
-    level, spread = _means(np.clip(origin, level[:-1] - reach, level[:-1] + reach), there, half_life)
+    cut = np.clip(origin, level[:-1] - reach, level[:-1] + reach)
+    level, spread = _means(cut, there, weight, half_life, (past, "cut"))
     level = level + first
-    return level, np.maximum(spread, 1e-6 * np.abs(level) + 1e-9)
+    return level, np.maximum(spread, least_spread(level))
 
 
-def _means(values: np.ndarray, there: np.ndarray, half_life: float) -> tuple[np.ndarray, np.ndarray]:
-    """(T + 1, F) twice: the mean before each step, and the mean distance from it."""
-    none = np.zeros((1, values.shape[1]))
-    weight = np.maximum(decayed(there.astype(np.float64), half_life), 1e-12)
-    level = np.concatenate([none, decayed(values * there, half_life) / weight])
-    spread = np.concatenate([none, decayed(np.abs(values - level[:-1]) * there, half_life) / weight])
+def least_spread(level: np.ndarray) -> np.ndarray:
+    """The spread of a series that never moved from a level."""
+    least: np.ndarray = 1e-6 * np.abs(level) + 1e-9
+    return least
+
+
+def _means(
+    values: np.ndarray, there: np.ndarray, weight: np.ndarray, half_life: float, held: tuple[Past, str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(T + 1, F) twice: the mean before each step, and the mean distance from it; `weight` (T, F) is how much of a
+    mean is there by now."""
+    past, name = held
+    level = past.led(f"{name} level", past.decayed(f"{name} values", values * there, half_life) / weight)
+    away = np.abs(values - level[:-1]) * there
+    spread = past.led(f"{name} spread", past.decayed(f"{name} away", away, half_life) / weight)
     return level, spread
 
 
@@ -135,7 +190,7 @@ def _first(values: np.ndarray, there: np.ndarray) -> np.ndarray:
     return np.where(there.any(axis=0), values[at, np.arange(values.shape[1])], 0.0)
 
 
-def decayed(values: np.ndarray, half_life: float, *, start: float = 0.0) -> np.ndarray:
+def decayed(values: np.ndarray, half_life: float, *, start: np.ndarray | float = 0.0) -> np.ndarray:
     """y_t = k y_(t-1) + (1 - k) x_t along the first axis, k = 2^(-1 / half_life), from y = `start`.
 
     The last y is all that goes on to the steps that follow.
@@ -143,7 +198,7 @@ def decayed(values: np.ndarray, half_life: float, *, start: float = 0.0) -> np.n
     keep = 0.5 ** (1.0 / half_life)
     powers = (keep ** np.arange(1, BLOCK + 1)).reshape(-1, *[1] * (values.ndim - 1))
     found = np.empty_like(values)
-    held: np.ndarray | float = start
+    held = start
     for at in range(0, len(values), BLOCK):
         block = values[at : at + BLOCK]
         decay = powers[: len(block)]

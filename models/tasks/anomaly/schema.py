@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
-from models.arrays import Numbers
-from models.task import Card, Config, Params, Part, Schema
+from models.arrays import Number, Numbers
+from models.task import Card, Config, Params, Part, Schema, StepCard
 from models.tasks.anomaly.tables import SeriesTally, table
 
 LONGEST = 500_000
@@ -104,6 +104,48 @@ class Output(Schema):
     lower: Trace = Field(description="A value below is flagged by itself.")
     upper: Trace = Field(description="A value above is flagged by itself.")
     warm_up: int = Field(ge=0, description="The first so many steps were judged with less context than the others.")
+
+
+class Step(Schema):
+    """One further step of a series. A bare number or null is its `value`, a bare list its `values`."""
+
+    value: Number | None = Field(default=None, description="Of a series of one number a step; null where missing.")
+    values: Annotated[np.ndarray, Numbers(axes=(1,), missing=True, most_steps=512)] | None = Field(
+        default=None, description="F numbers; null where one is missing."
+    )
+    timestamp: Moment | None = Field(default=None, description="Its time; of every step, or of none.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, given: Any) -> Any:
+        return given if isinstance(given, dict) else {"values" if isinstance(given, list) else "value": given}
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if ("value" in self.model_fields_set) == (self.values is not None):
+            raise ValueError("a step has either `value` or `values`")
+        return self
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """(F,), NaN where missing."""
+        return np.array([np.nan if self.value is None else self.value]) if self.values is None else self.values
+
+
+Place = float | None
+"""A number that is null before the first number of its feature."""
+
+
+class StepOutput(Schema):
+    """One step judged. Where the step is a list of numbers, so are `expected`, `lower` and `upper`."""
+
+    score: float = Field(description="How odd the step is, as of a whole series.")
+    is_anomaly: bool = Field(description="Whether the score reaches the threshold.")
+    event: int | None = Field(description="The step at which the alarm that this flag belongs to began; null: no flag.")
+    threshold: float = Field(description="The least score that is flagged, by `sensitivity`.")
+    expected: Place | list[Place] = Field(description="The value that would have been normal.")
+    lower: Place | list[Place] = Field(description="A value below is flagged by itself.")
+    upper: Place | list[Place] = Field(description="A value above is flagged by itself.")
 
 
 class AnomalyConfig(Config):
@@ -220,4 +262,11 @@ CARD = Card(
     split_by="time",
     table=table,
     answers=("labels",),
+    stream=StepCard(
+        step=Step,
+        output=StepOutput,
+        item=Schema,
+        params=AnomalyParams,
+        examples=(20.1, 20.4, 20.9, None, {"value": 35.0}),
+    ),
 )

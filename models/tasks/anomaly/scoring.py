@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from models.tasks.anomaly.prepare import decayed
+from models.tasks.anomaly.prepare import Past
 from models.tasks.anomaly.schema import State, Tail
 
 AGES = (1, 8, 16, 32, 64, 128, 256)
@@ -69,14 +69,18 @@ def number_of(tail: Tail, rare: float) -> float:
     return min(WORST, tail.quantiles[-1] * math.exp(min(50.0, (rare - inside[-1]) * tail.index * math.log(10))))
 
 
-def stretches(strains: np.ndarray, state: State) -> np.ndarray:
-    """(T,): the decaying mean of the strains up to each step; a step without one (NaN) changes nothing."""
+def stretches(strains: np.ndarray, state: State, past: Past | None = None) -> np.ndarray:
+    """(T,): the decaying mean of the strains up to each step; a step without one (NaN) changes nothing. `past`: of
+    the steps before."""
+    past = past or Past()
     judged = ~np.isnan(strains)
-    found = np.full(len(strains), state.typical)
+    before = float(past.held.get("stretch", state.typical))
+    found = np.full(len(strains), before)
     if state.smoothing and judged.any():
-        means = decayed(np.minimum(strains[judged], WILD), state.smoothing, start=state.typical)
+        cut = np.minimum(strains[judged], WILD)
+        means = past.decayed("stretch", cut, state.smoothing, start=state.typical)
         count = np.cumsum(judged)
-        found = np.where(count > 0, means[np.maximum(count - 1, 0)], state.typical)
+        found = np.where(count > 0, means[np.maximum(count - 1, 0)], before)
     return found
 
 
@@ -85,9 +89,10 @@ def trials(state: State) -> float:
     return math.log10(max(1.0, 1 / (1 - 0.5 ** (1 / state.smoothing)))) if state.smoothing else 0.0
 
 
-def usual(total: int, state: State) -> np.ndarray:
-    """(T,) how much more surprising the first steps of any series are than those of a grown one."""
-    return np.interp(np.arange(1, total + 1), AGES, state.young)
+def usual(total: int, state: State, *, after: int = 0) -> np.ndarray:
+    """(T,) how much more surprising the first steps of any series are than those of a grown one; of those that come
+    `after` so many."""
+    return np.interp(np.arange(after + 1, after + total + 1), AGES, state.young)
 
 
 def youth(fresh: Sequence[np.ndarray], counted: Sequence[np.ndarray], grown: np.ndarray) -> list[float]:
@@ -103,12 +108,13 @@ def youth(fresh: Sequence[np.ndarray], counted: Sequence[np.ndarray], grown: np.
     return falling
 
 
-def scored(surprises: np.ndarray, strains: np.ndarray, state: State) -> np.ndarray:
-    """(T,) scores from 0 up, of what is relative to `usual`; 0 at a step without a surprise (NaN)."""
+def scored(surprises: np.ndarray, strains: np.ndarray, state: State, past: Past | None = None) -> np.ndarray:
+    """(T,) scores from 0 up, of what is relative to `usual`; 0 at a step without a surprise (NaN). `past`: of the
+    steps before."""
     judged = ~np.isnan(surprises)
     single = rarity(state.steps, np.where(judged, surprises, 0.0)) - trials(state)
     if state.smoothing:
-        single = np.maximum(single, rarity(state.stretches, stretches(strains, state)))
+        single = np.maximum(single, rarity(state.stretches, stretches(strains, state, past)))
     return np.where(judged, np.maximum(single, 0.0), 0.0)
 
 

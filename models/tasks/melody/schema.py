@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from models.task import Card, Config, Line, Params, Part, Schema, Tally
+from models.task import Card, Config, Line, Params, Part, Schema, StepCard, Tally
 from models.tasks.melody import files, sounds
 from models.tasks.melody.pitches import Key, Pitch
 
@@ -97,6 +97,49 @@ class Output(Schema):
         "in nats per note (or step), the first one included. The continuation is not counted."
     )
     seed: int = Field(description="What was drawn from: sent again, it gives this continuation again.")
+
+
+class Step(Schema):
+    """One further step of a melody: a note, or a chord. A bare pitch is a note, a bare list of pitches a chord."""
+
+    pitch: Pitch | None = Field(default=None, description="Of a note: MIDI number or name; null is a rest.")
+    duration: float = Field(default=1.0, gt=0, le=1024, description="Of a note, in quarter notes.")
+    keys: Annotated[list[Key], Field(max_length=88)] | None = Field(
+        default=None, description="Of a chord: the pitches that sound; none is a rest."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, given: Any) -> Any:
+        return given if isinstance(given, dict) else {"keys" if isinstance(given, list) else "pitch": given}
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if ("pitch" in self.model_fields_set) == (self.keys is not None):
+            raise ValueError("a step has either `pitch` (a note) or `keys` (a chord)")
+        return self
+
+
+class Likely(Schema):
+    """What may come next."""
+
+    pitch: int | None = Field(default=None, description="Of a note; null is a rest.")
+    duration: float | None = Field(default=None, description="Of a note, in quarter notes: its pitch's likeliest.")
+    keys: list[int] | None = Field(default=None, description="Of a chord, its likeliest keys one after the other.")
+    probability: float = Field(ge=0, le=1, description="That the next step is this.")
+
+
+class StepOutput(Schema):
+    """One step of a melody heard, and what is expected after it."""
+
+    nll: float = Field(description="How surprising the step was, given all before it, in nats.")
+    next: list[Likely] = Field(description="The likeliest notes, likeliest first; or the likeliest chord.")
+
+
+class StepParams(Params):
+    """Options of a session."""
+
+    likeliest: int = Field(default=5, ge=0, le=20, description="Likeliest pitches of the next note to tell.")
 
 
 class MelodyConfig(Config):
@@ -260,4 +303,11 @@ CARD = Card(
     answers=(),
     scoring=MelodyParams(length=0),
     media={"audio/midi": to_midi},
+    stream=StepCard(
+        step=Step,
+        output=StepOutput,
+        item=Schema,
+        params=StepParams,
+        examples=({"pitch": "C4"}, {"pitch": "D4"}, {"pitch": "E4", "duration": 2.0}),
+    ),
 )

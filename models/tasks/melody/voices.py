@@ -18,7 +18,7 @@ from models.runtimes.run import Run
 from models.task import Fault
 from models.tasks.melody.pitches import HIGHEST, HIGHEST_KEY, LOWEST_KEY
 from models.tasks.melody.sampling import Sampler, surprise
-from models.tasks.melody.schema import Item, Note, Output, State
+from models.tasks.melody.schema import Item, Likely, Note, Output, State
 
 REST = HIGHEST + 1
 PITCHES = REST + 1
@@ -50,6 +50,10 @@ class Voice(ABC):
         """hidden (N, H) -> one further step each (N, ...)."""
 
     @abstractmethod
+    def likeliest(self, run: Run, hidden: np.ndarray, most: int) -> list[list[Likely]]:
+        """hidden (N, H) -> what is likeliest to come, for each; likeliest first."""
+
+    @abstractmethod
     def written(self, played: Sequence[Steps], index: int, nll: float, seed: int) -> Output:
         """The output of melody `index`, from the steps (N, ...) chosen one after the other."""
 
@@ -75,11 +79,34 @@ class Notes(Voice):
         return found
 
     def choose(self, run: Run, hidden: np.ndarray, sampler: Sampler) -> dict[str, np.ndarray]:
-        playable = [*self.state.pitches, REST] if self.state.rests else self.state.pitches
-        logits = _only(run("pitch", {"hidden": hidden})["logits"], playable)
+        logits = _only(run("pitch", {"hidden": hidden})["logits"], self._playable)
         pitch = sampler.choose(logits)
         duration = sampler.choose(run("duration", {"hidden": hidden, "pitch": pitch})["logits"])
         return {"pitch": pitch, "duration": duration}
+
+    def likeliest(self, run: Run, hidden: np.ndarray, most: int) -> list[list[Likely]]:
+        logits = _only(run("pitch", {"hidden": hidden})["logits"], self._playable)
+        pitches = np.argsort(-logits, axis=1, kind="stable")[:, : min(most, len(self._playable))]
+        each = np.repeat(hidden, pitches.shape[1], axis=0)
+        told = run("duration", {"hidden": each, "pitch": pitches.ravel()})["logits"]
+        said = {"pitch": pitches.ravel(), "duration": told.argmax(axis=1)}
+        chances = np.exp(-self.losses(run, each, said)).reshape(pitches.shape)
+        durations = said["duration"].reshape(pitches.shape)
+        return [
+            [
+                Likely(
+                    pitch=None if row[0][at] == REST else int(row[0][at]),
+                    duration=self.state.durations[row[1][at]],
+                    probability=float(row[2][at]),
+                )
+                for at in np.argsort(-row[2], kind="stable").tolist()
+            ]
+            for row in zip(pitches, durations, chances, strict=True)
+        ]
+
+    @property
+    def _playable(self) -> list[int]:
+        return [*self.state.pitches, REST] if self.state.rests else self.state.pitches
 
     def written(self, played: Sequence[Steps], index: int, nll: float, seed: int) -> Output:
         notes = []
@@ -131,6 +158,14 @@ class Chords(Voice):
             open_, key = open_[key < KEYS], key[key < KEYS]
             roll[open_, key] = 1
         return {"roll": roll}
+
+    def likeliest(self, run: Run, hidden: np.ndarray, most: int) -> list[list[Likely]]:
+        if not most:
+            return [[] for _ in hidden]
+        chosen = self.choose(run, hidden, Sampler([0] * len(hidden), temperature=0))
+        chances = np.exp(-self.losses(run, hidden, chosen))
+        keys = [(np.flatnonzero(row[:KEYS]) + LOWEST_KEY).tolist() for row in chosen["roll"]]
+        return [[Likely(keys=k, probability=float(p))] for k, p in zip(keys, chances, strict=True)]
 
     def written(self, played: Sequence[Steps], index: int, nll: float, seed: int) -> Output:
         steps = [(np.flatnonzero(step["roll"][index, :KEYS]) + LOWEST_KEY).tolist() for step in played]
