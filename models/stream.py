@@ -65,7 +65,7 @@ class Stream(ABC, Generic[StateT, ParamsT, ConfigT]):
     def advance(self, run: Run, examples: Sequence[Example], params: ParamsT, state: StateT) -> list[Answer]:
         """For each example the outputs of its steps, and the memory after them; alone or in company, the same."""
 
-    def rehearse(self, run: Run, examples: Sequence[Example], state: StateT) -> None:
+    def rehearse(self, run: Run, examples: Sequence[Example], state: StateT, config: ConfigT) -> None:
         """Ask the network's `functions` what they are asked when it serves, of examples of the codec."""
 
 

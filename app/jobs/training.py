@@ -208,7 +208,7 @@ def _written(order: Order, trained: Trained, config: Config, reporter: Reporter)
         for batch in ragged:
             codec.predict(run, batch, params, trained.state)
         if stream is not None and stream.refusal(trained.state, config) is None:
-            stream.rehearse(run, chosen, trained.state)
+            stream.rehearse(run, chosen, trained.state, config)
 
     reason = export(network, trained.net, ask, order.folder)
     if reason is not None:

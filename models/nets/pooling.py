@@ -31,11 +31,15 @@ class Pooling(nn.Module):
             return last
         mask = held(steps, lengths)
         if self.kind == "attention":
-            scores = self.score(torch.tanh(steps)).masked_fill(~mask, -1e4)
+            scores = self.scores(steps).masked_fill(~mask, -1e4)
             return (torch.softmax(scores, dim=1) * steps).sum(1)
         mean = (steps * mask).sum(1) / lengths[:, None]
         greatest = steps.masked_fill(~mask, -1e4).amax(1)
         return torch.cat([greatest, mean], dim=1)
+
+    def scores(self, steps: Tensor) -> Tensor:
+        """steps (B, T, H) -> the attention that each is due, (B, T, 1), as a logarithm; of a pooling by attention."""
+        return self.score(torch.tanh(steps))
 
 
 def held(x: Tensor, lengths: Tensor) -> Tensor:

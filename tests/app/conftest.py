@@ -13,12 +13,13 @@ from tests.app import served
 
 @pytest.fixture(scope="session")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Zips of tiny versions: one of two tasks each, and a second one of both."""
+    """Zips of tiny versions: one of each of three tasks, and a second one of two."""
     folder = tmp_path_factory.mktemp("versions")
     return {
         "sentiment": served.trained("sentiment", folder),
         "sentiment2": served.trained("sentiment", folder, seed=1),
         "forecasting": served.trained("forecasting", folder),
+        "sequences": served.trained("sequences", folder),
         "forecasting2": served.trained("forecasting", folder, seed=1),
     }
 

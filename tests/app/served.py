@@ -19,7 +19,11 @@ from app.main import build
 from app.settings import Settings
 from models import catalog
 
-SMALL = {"sentiment": {"hidden": 8, "embedding": 8}, "forecasting": {"hidden": 8, "windows": 200}}
+SMALL = {
+    "sentiment": {"hidden": 8, "embedding": 8},
+    "forecasting": {"hidden": 8, "windows": 200},
+    "sequences": {"hidden": 8, "channels": 8, "bidirectional": False},
+}
 
 
 def trained(task: str, folder: Path, *, seed: int = 0) -> Path:

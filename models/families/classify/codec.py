@@ -61,8 +61,11 @@ class LabelCodec(Codec[RowT, ItemT, LabelOutput, LabelStateT, LabelParams, Confi
         return run("forward", batch.arrays)["logits"].astype(np.float64)
 
     def predict(self, run: Run, batch: Batch, params: LabelParams, state: LabelStateT) -> list[LabelOutput]:
-        logits = self.logits(run, batch) / state.temperature
-        probabilities = hedged(softmax(logits), sum(state.counts))
+        return self.told(self.logits(run, batch), params, state)
+
+    def told(self, logits: np.ndarray, params: LabelParams, state: LabelStateT) -> list[LabelOutput]:
+        """What some logits (B, C) mean."""
+        probabilities = hedged(softmax(logits / state.temperature), sum(state.counts))
         return [_output(row, state.labels, params.top_k) for row in probabilities]
 
     def score(self, outputs: Sequence[LabelOutput], answers: Sequence[str]) -> dict[str, float]:

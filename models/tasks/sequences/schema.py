@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import chain
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from models.arrays import Numbers
+from models.arrays import Number, Numbers
 from models.families.classify.schema import LabelState, LabelTally, SignalConfig
 from models.scaling import Scale
 from models.schemas import LabelOutput, LabelParams
 from models.tables import cells, steps
-from models.task import Card, Line, Part, Schema
+from models.task import Card, Line, Part, Schema, StepCard
 from models.vocab import Vocabulary
 
 Kind = Literal["values", "tokens"]
@@ -53,6 +53,44 @@ class SequenceItem(Schema):
     def words(self) -> list[str]:
         """The tokens as text: 7 and "7" are one."""
         return [str(token) for token in self.tokens or ()]
+
+
+class Step(Schema):
+    """One further step. A bare number is its `value`, a bare list its `values`, a bare text its `token`."""
+
+    value: Number | None = Field(default=None, description="Of a sequence of single numbers.")
+    values: Annotated[np.ndarray, Numbers(axes=(1,), most_steps=65_536)] | None = Field(
+        default=None, description="The features of the step."
+    )
+    token: Token | None = Field(default=None, description="A word, sign or code.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            return given
+        return {"values" if isinstance(given, list) else "token" if isinstance(given, str) else "value": given}
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if sum(part is not None for part in (self.value, self.values, self.token)) != 1:
+            raise ValueError("a step has one of `value`, `values` and `token`")
+        return self
+
+    @property
+    def kind(self) -> Kind:
+        """What a sequence of such steps has."""
+        return "values" if self.token is None else "tokens"
+
+    @property
+    def field(self) -> str:
+        """What it was sent as."""
+        return "token" if self.token is not None else "values" if self.value is None else "value"
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """(F,) of a step of numbers."""
+        return np.array([self.value], dtype=np.float64) if self.values is None else self.values
 
 
 class Row(SequenceItem):
@@ -134,4 +172,11 @@ CARD = Card(
         {"values": [[1.0, 0.0], [0.5, 0.9], [-0.4, 0.9]]},
     ),
     metric="accuracy",
+    stream=StepCard(
+        step=Step,
+        output=LabelOutput,
+        item=Schema,
+        params=LabelParams,
+        examples=([0.1, 1.0], [0.4, 0.9], {"values": [0.9, 0.5]}),
+    ),
 )

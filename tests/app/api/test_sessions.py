@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from starlette.testclient import TestClient
 
 from app.clock import HandClock
 from app.factory import Services
+from models import artifact
 from models.stream import Stepper
 from models.tasks.forecasting.schema import Step
 from tests.app import served
@@ -149,6 +151,35 @@ def test_what_cannot_be_stepped_through_is_a_conflict_with_the_reason(http: Test
     reason = "its task is sentiment; sequences arrive step by step for"
     refused(http.post("/v1/sessions", json={"model": "reviews"}), 409, reason)
     refused(http.post("/v1/sessions", json={"model": "nothing"}), 404, "no model 'nothing'")
+
+
+def test_what_a_training_exports_goes_on_step_by_step(http: TestClient, archives: dict[str, Path]) -> None:
+    http.post("/v1/models/import?name=moves", content=archives["sequences"].read_bytes())
+    item = http.get("/v1/tasks/sequences").json()["examples"][0]
+    id = begun(http, model="moves", params={"top_k": 2})  # noqa: A001
+    found = [steps(http, id, step).json()["outputs"][0] for step in item["values"]][-1]
+    expected = http.post("/v1/sequences", json={"inputs": [item], "params": {"top_k": 2}}).json()["outputs"][0]
+    assert found["label"] == expected["label"]
+    assert found["scores"] == pytest.approx(expected["scores"], abs=1e-5)
+
+
+def test_a_version_older_than_sessions_is_a_conflict(
+    http: TestClient, archives: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "old"
+    folder.mkdir()
+    artifact.unpack(archives["sequences"], folder)
+    card = json.loads((folder / "card.json").read_text())
+    for name in ("net.advance.onnx", "net.start.onnx", "net.label.onnx"):
+        (folder / name).unlink()
+        del card["files"][name]
+    (folder / "card.json").write_text(json.dumps(card))
+    artifact.pack(folder, tmp_path / "old.zip")
+    made = http.post("/v1/models/import?name=old", content=(tmp_path / "old.zip").read_bytes())
+    assert made.status_code == 201, made.text
+    items = http.get("/v1/tasks/sequences").json()["examples"]
+    assert http.post("/v1/sequences", json={"model": "old", "inputs": items}).status_code == 200
+    refused(http.post("/v1/sessions", json={"model": "old"}), 409, "train again")
 
 
 def test_faults_are_named_by_their_place(http: TestClient) -> None:

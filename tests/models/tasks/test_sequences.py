@@ -21,6 +21,7 @@ from models.task import Fault
 from models.tasks.sequences.codec import CODEC
 from models.tasks.sequences.network import NETWORK
 from models.tasks.sequences.schema import CARD, Row, SequenceConfig, SequenceItem, SequenceTally
+from models.tasks.sequences.stream import STREAM
 from models.trainer import Trained, train
 
 ALL = LabelParams()
@@ -150,6 +151,8 @@ def test_every_cell_learns_and_is_exported(cell: str, tmp_path: Path) -> None:
 
     def asked(run: Run) -> None:
         CODEC.predict(run, CODEC.collate(examples), ALL, trained.state)
+        if not predictor.config.bidirectional:
+            STREAM.rehearse(run, examples, trained.state, predictor.config)
 
     assert export(NETWORK, trained.net, asked, tmp_path) is None
     run = OnnxRun(tmp_path)
