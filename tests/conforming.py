@@ -113,6 +113,10 @@ class Names:
         self.http.post("/v1/vectors", params={"name": name}, content=b"good 0.1 0.9\nbad 0.8 0.2\n").raise_for_status()
         return name
 
+    def session(self) -> str:
+        id: str = self.http.post("/v1/sessions", json={"model": "sales"}).raise_for_status().json()["id"]  # noqa: A001
+        return id
+
     def job(self) -> str:
         body = {"kind": "train", "task": "sentiment", "dataset": "opinions", "model": "made", "config": {"epochs": 1}}
         id: str = self.http.post("/v1/jobs", json=body).raise_for_status().json()["id"]  # noqa: A001
@@ -126,6 +130,8 @@ class Names:
     def for_path(self, method: str, path: str, name: str) -> Any:
         """A value for a parameter of a path."""
         dice = self.dice
+        if name == "id" and path.startswith("/v1/sessions"):
+            return self.session()
         if name == "id" and path.startswith("/v1/datasets"):
             return self.dataset(self.fresh()) if method == "DELETE" else "opinions"
         if name == "id" and (method == "DELETE" or path.endswith(("/retry", "/resume"))):
@@ -148,19 +154,20 @@ class Names:
         """A value for a parameter of the query or a field of the body; None: leave what was made."""
         if name == "name":
             return self.fresh()
-        if name == "model" and path.endswith("/default"):
-            return "reviews"
         if name == "input" and path.endswith("/gates"):
             return self.dice.choice(["good", {"text": "bad"}])
+        if path.startswith("/v1/sessions"):
+            made = {"model": "sales", "inputs": [1.5, None, {"value": 2}], "item": {"freq": "M"}, "params": {}}
+            return made[name] if self.dice.random() < GOOD else "sales" if name == "model" else None
         if path in self.items:
             good = name == "inputs" and self.dice.random() < GOOD
             return (
                 [self.dice.choice(self.items[path])] if good else self.model_for.get(path) if name == "model" else None
             )
         if name == "model" and path != "/v1/jobs":
-            return None
-        made = {"task": "sentiment", "dataset": "opinions", "model": "made", "version": 1, "alias": "production"}
-        return made.get(name)
+            return "reviews" if path.endswith("/default") else None
+        fixed = {"task": "sentiment", "dataset": "opinions", "model": "made", "version": 1, "alias": "production"}
+        return fixed.get(name)
 
     def put_into(self, case: Any) -> None:
         """Give a request names that exist, most of the time."""

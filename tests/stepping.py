@@ -55,7 +55,9 @@ def together(predictor: Predictor, sequences: Sequence[Sequence[Any]], *, params
             for steps, memory, low in zip(sequences, memories, cuts, strict=True)
         ]
         going = [index for index, each in enumerate(sent) if each.steps]
-        answers = asked.answer([asked.prepare(sent[index]) for index in going], params)
+        prepared = [asked.prepare(sent[index]) for index in going]
+        lost = asked.answer(prepared, params)  # the batcher asks again, one by one, when a batch fails
+        answers = [asked.answer([each], params)[0] for each in prepared] if part == 1 else lost
         for index, (told, held) in zip(going, answers, strict=True):
             outputs[index] += told
             memories[index] = held

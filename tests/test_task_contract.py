@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 
 from models import artifact, catalog, predictor
@@ -24,6 +24,7 @@ from models.runtimes.export import export
 from models.runtimes.onnx_run import OnnxRun
 from models.runtimes.run import Run
 from models.runtimes.torch_run import TorchRun
+from models.stream import Sent
 from models.task import PARTS, AnyCodec, Card, Params
 from models.trainer import Trained, train
 from models.warm import Warm
@@ -150,6 +151,24 @@ def test_onnx_says_what_torch_says_on_ragged_batches(learnt: Learnt) -> None:
     for chosen in (examples, examples[:1], examples[-1:], examples[::2]):
         learnt.codec.predict(run, learnt.codec.collate(chosen), learnt.card.params(), learnt.trained.state)
     assert run.calls >= 4
+
+
+def test_the_steps_that_a_card_shows_are_answered(learnt: Learnt) -> None:
+    card = learnt.card.stream
+    if card is None:
+        assert catalog.stream(learnt.card.name) is None
+        return
+    stepper = predictor.load(learnt.folder).stepper()
+    if isinstance(stepper, str):
+        assert learnt.trained.net.encoder.bidirectional, stepper
+        return
+    steps, params = [TypeAdapter(card.step).validate_python(step) for step in card.examples], card.params()
+    sent = Sent(steps=steps, memory={}, item=card.item(), params=params)
+    outputs, memory = stepper.answer([stepper.prepare(sent)], params)[0]
+    assert len(outputs) == len(steps)
+    assert memory
+    for output in outputs:
+        card.output.model_validate_json(json.dumps(output.model_dump(), allow_nan=False))
 
 
 def test_a_bad_item_fails_alone(learnt: Learnt) -> None:

@@ -56,9 +56,9 @@ def metrics(use: Use, request: Request) -> Response:
     use.metrics.session_bytes.set(use.sessions.bytes)
     for served in use.loaded.held():
         labels = (served.version.model, str(served.version.version))
-        use.metrics.queue.labels(*labels).set(served.batcher.depth)
-        use.metrics.items.labels(*labels).set(served.batcher.stats.requests)
-        use.metrics.batches.labels(*labels).set(served.batcher.stats.batches)
+        use.metrics.queue.labels(*labels).set(sum(batcher.depth for batcher in served.batchers))
+        use.metrics.items.labels(*labels).set(sum(batcher.stats.requests for batcher in served.batchers))
+        use.metrics.batches.labels(*labels).set(sum(batcher.stats.batches for batcher in served.batchers))
     return Response(use.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

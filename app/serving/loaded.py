@@ -170,19 +170,20 @@ class Loaded:
             await self._ask(lambda: self.registry.version(*key))  # says what is missing
             failure = self._failures[key][0] if key in self._failures else None
             return {"model": key[0], "version": key[1], "loaded": False, "failure": failure}
-        stats = served.batcher.stats
+        stats = [batcher.stats for batcher in served.batchers]
+        batches = sum(each.batches for each in stats)
         return {
             "model": key[0],
             "version": key[1],
             "loaded": True,
             "device": served.device,
-            "requests": stats.requests,
-            "batches": stats.batches,
-            "largest_batch": stats.largest,
-            "queue": served.batcher.depth,
-            "refused": stats.refused,
-            "late": stats.late,
-            "mean_batch_seconds": stats.seconds / stats.batches if stats.batches else None,
+            "requests": sum(each.requests for each in stats),
+            "batches": batches,
+            "largest_batch": max(each.largest for each in stats),
+            "queue": sum(batcher.depth for batcher in served.batchers),
+            "refused": sum(each.refused for each in stats),
+            "late": sum(each.late for each in stats),
+            "mean_batch_seconds": sum(each.seconds for each in stats) / batches if batches else None,
         }
 
     def held(self) -> list[Served]:

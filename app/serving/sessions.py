@@ -15,7 +15,8 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from weakref import WeakValueDictionary
 
 from app.clock import Clock
 from app.errors import CellgateError, Conflict, Flaw, Gone, Invalid, Late, Limited, NotFound
@@ -28,10 +29,14 @@ if TYPE_CHECKING:
     from app.serving.loaded import Loaded, Served, Stepping
     from app.settings import Settings
 
+SchemaT = TypeVar("SchemaT", bound=Schema)
+
 WAITING = 16
 """Requests of one session that may wait for its turn."""
-BESIDE = 1024
-"""Bytes that a session is reckoned to cost beside its state (`benchmarks/sessions.py` measures them)."""
+BESIDE = 600
+"""Bytes that a session costs beside its state: 540 to 610 by `benchmarks/sessions.py`."""
+LAYOUTS = 4096
+"""Shapes of states that sessions share at most."""
 SWEEP = 5.0
 """Seconds between two looks for sessions whose time is over."""
 
@@ -55,8 +60,6 @@ class _Session:
     version: VersionView
     item: Schema
     params: Params
-    key: str
-    """Only steps with equal keys share a batch."""
     created_at: datetime
     used_at: float
     """On the clock's `monotonic`."""
@@ -86,7 +89,7 @@ class Sessions:
         """The least recently used first: that is also the order in which their time ends."""
         self._process, self._secret = secrets.token_hex(4), secrets.token_bytes(32)
         self._layouts: dict[Any, Any] = {}
-        self._shared: dict[tuple[str, Schema], Schema] = {}
+        self._shared: WeakValueDictionary[tuple[type[Schema], str], Schema] = WeakValueDictionary()
         self._sweeping: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -118,9 +121,8 @@ class Sessions:
             id=self._id(owner),
             owner=owner,
             version=served.version,
-            item=self._same("item", item),
-            params=self._same("params", params),
-            key=params.model_dump_json(),
+            item=self._same(item),
+            params=self._same(params),
             created_at=self.clock.now(),
             used_at=self.clock.monotonic(),
         )
@@ -166,7 +168,8 @@ class Sessions:
             try:
                 stepping = _stepping(served)
                 example = self._prepared(stepping.stepper, session, steps)
-                answers = await stepping.batcher.submit([example], session.params, key=session.key, deadline=deadline)
+                key = session.params.model_dump_json()
+                answers = await stepping.batcher.submit([example], session.params, key=key, deadline=deadline)
             finally:
                 self.loaded.done(served)
             outputs, memory = answers[0]
@@ -232,6 +235,8 @@ class Sessions:
     def _keep(self, session: _Session, memory: Memory, steps: int) -> None:
         self._still(session)
         before = session.bytes
+        if len(self._layouts) > LAYOUTS:
+            self._layouts.clear()
         session.packed = Packed.of(memory, self._layouts)
         session.steps += steps
         self.bytes += session.bytes - before
@@ -252,7 +257,6 @@ class Sessions:
             self.bytes -= session.bytes
         if not self._held:
             self._layouts.clear()
-            self._shared.clear()
 
     def _touch(self, session: _Session) -> None:
         session.used_at = self.clock.monotonic()
@@ -300,9 +304,10 @@ class Sessions:
     def _signature(self, token: str, owner: str) -> str:
         return hmac.new(self._secret, f"{token}{owner}".encode(), hashlib.sha256).hexdigest()[:16]
 
-    def _same(self, kind: str, given: Any) -> Any:
+    def _same(self, given: SchemaT) -> SchemaT:
         """One object for all sessions that say the same."""
-        return self._shared.setdefault((kind, given.model_dump_json()), given)
+        found: Any = self._shared.setdefault((type(given), given.model_dump_json()), given)
+        return cast(SchemaT, found)
 
     def _view(self, session: _Session) -> SessionView:
         left = session.used_at + self.settings.session_seconds - self.clock.monotonic()

@@ -70,10 +70,11 @@ class AnomalyStream(Stream[State, AnomalyParams, AnomalyConfig]):
         answers: list[Answer] = []
         for each, after, example in zip(told, states, examples, strict=True):
             context: Context = example.context
+            past = Past(context.past.held)  # a batch that fails is answered again, one by one
             count = int(context.memory.get("count", 0))
             said = each["quantiles"].reshape(example.length, len(state.ahead), state.width, 3)
-            judged = PREDICTOR.judged(said, context.series, state, context.past)
-            come = found(judged, params, state, past=context.past, after=count)
+            judged = PREDICTOR.judged(said, context.series, state, past)
+            come = found(judged, params, state, past=past, after=count)
             events, event = _events(come.flags, count, context.memory, merge=params.merge)
             outputs = [_output(come, index, context, events[index]) for index in range(example.length)]
             own = {
@@ -82,7 +83,7 @@ class AnomalyStream(Stream[State, AnomalyParams, AnomalyConfig]):
                 "timed": np.array(context.timed),
                 "event": event,
             }
-            answers.append((outputs, {**context.past.held, **own}))
+            answers.append((outputs, {**past.held, **own}))
         return answers
 
 

@@ -13,6 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.clock import HandClock
+from app.errors import Limited
 from app.factory import Services
 from models import artifact
 from models.stream import Stepper
@@ -125,7 +126,7 @@ def test_the_least_recently_used_goes_when_there_are_too_many(http: TestClient) 
 
 
 def test_the_least_recently_used_goes_when_they_hold_too_much(tmp_path: Path, archives: dict[str, Path]) -> None:
-    made = served.services(tmp_path / "home", session_bytes=2 * 1024 + 200)
+    made = served.services(tmp_path / "home", session_bytes=2 * 600 + 200)
     with served.client(made) as http:
         http.post("/v1/models/import?name=sales", content=archives["forecasting"].read_bytes())
         first, second = begun(http), begun(http)
@@ -250,7 +251,18 @@ def test_requests_of_one_session_take_turns_and_those_of_several_share_batches(
         works = [sessions.advance(id, [Step(value=n)], owner="", seconds=10) for n in range(5) for id in ids]  # noqa: A001
         return [view.steps for view, _ in await asyncio.gather(*works)]
 
-    counts = http.portal.call(asked) if http.portal else []
+    assert http.portal is not None
+    counts = http.portal.call(asked)
     assert counts == [n for n in range(1, 6) for _ in ids]
     assert max(sizes) > 1
     assert sum(sizes) == 15
+    assert http.get("/v1/models/sales/stats").json()["requests"] == 15
+
+    async def crowded() -> list[Any]:
+        works = [sessions.advance(ids[0], [Step(value=1)], owner="", seconds=10) for _ in range(20)]
+        return await asyncio.gather(*works, return_exceptions=True)
+
+    told = http.portal.call(crowded)
+    assert [str(each) for each in told if isinstance(each, Limited)] == [
+        "16 requests of this session are waiting already"
+    ] * 3
