@@ -30,7 +30,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def jobs(database: Database, settings: Settings) -> Jobs:
-    counted: dict[str, Any] = {"rows": 1, "bytes": 1, "splits": {}, "stats": {}, "warnings": []}
+    counted: dict[str, Any] = {"rows": 1, "bytes": 1, "splits": {"train": 1}, "stats": {}, "warnings": []}
     with database.write() as session:
         made = Dataset(
             id="ds", name="ds", task="sentiment", digest="", blob="", created_at=database.now(session), **counted
