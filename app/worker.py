@@ -12,7 +12,8 @@ from app import log, scratch, settings
 from app.blobs import open_blobs
 from app.db.engine import Database
 from app.jobs.executors import LocalExecutor
-from app.jobs.loop import Loop, Parts
+from app.jobs.loop import Loop
+from app.jobs.parts import Parts
 from app.jobs.places import Places
 from app.services.datasets import Datasets
 from app.services.housekeeping import HouseKeeping
@@ -35,7 +36,6 @@ def _work(given: Settings, stopping: threading.Event) -> None:
     database = Database(given.database)
     blobs = open_blobs(given.blob_store)
     executor = LocalExecutor()
-    executor.warm()
     parts = Parts(
         settings=given,
         database=database,

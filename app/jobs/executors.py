@@ -23,6 +23,16 @@ from typing import Any, Protocol
 from models.task import Part
 
 Message = tuple[str, dict[str, Any]]
+SIGNALS = {each.value: each.name for each in signal.Signals}
+
+
+class Gone(Exception):
+    """The work ended without its last word."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(how)
+        self.how = how
+        """What ended it, as far as that is known: `SIGKILL`, `exit code 1`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +81,7 @@ class Running(Protocol):
     """Work under way."""
 
     def messages(self, timeout: float) -> list[Message]:
-        """What it has said, waiting for at most `timeout` seconds. Raises `EOFError` when it is gone."""
+        """What it has said, waiting for at most `timeout` seconds. Raises `Gone` when there will be no more."""
         ...
 
     def stop(self, reason: str) -> None:
@@ -90,6 +100,10 @@ class Running(Protocol):
 class Executor(Protocol):
     """Runs orders."""
 
+    def warm(self) -> None:
+        """Load what every order begins with; orders then begin at once. May take seconds."""
+        ...
+
     def start(self, order: Order) -> Running: ...
 
     def close(self) -> None: ...
@@ -103,9 +117,10 @@ class LocalExecutor:
         self._context.set_forkserver_preload(["app.jobs.training"])
 
     def warm(self) -> None:
-        """Start the server that children are forked from, so that the first job need not wait for torch."""
-        forkserver = importlib.import_module("multiprocessing.forkserver")
-        forkserver.ensure_running()
+        """Start the server that children are forked from; it forks none before it has loaded torch."""
+        first = self._context.Process(target=_nothing, daemon=True)
+        first.start()
+        first.join()
 
     def start(self, order: Order) -> LocalRunning:
         members = []
@@ -140,10 +155,16 @@ class LocalRunning:
                 found.append(self._pipe.recv())
         except (EOFError, ConnectionResetError):
             if not found:
-                raise EOFError from None
+                raise Gone(self._end()) from None
         if not found and any(process.exitcode for process, _ in self._members):
-            raise EOFError
+            raise Gone(self._end())
         return found
+
+    def _end(self) -> str:
+        """How the first of them to end did."""
+        self._process.join(1)  # its pipe closes a moment before it ends
+        code = min((process.exitcode for process, _ in self._members if process.exitcode), default=0)
+        return SIGNALS.get(-code, f"exit code {code}")  # a signal is below 0, and comes before what followed from it
 
     def stop(self, reason: str) -> None:
         self._say(("stop", reason))
@@ -160,6 +181,10 @@ class LocalRunning:
             process.kill()
             process.join(5)
             pipe.close()
+
+
+def _nothing() -> None:
+    """Once this runs, the server runs."""
 
 
 def _child(order: Order, rank: int, pipe: Connection) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,27 +17,20 @@ import structlog
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.blobs import Blobs, local
-from app.db.engine import Database
 from app.db.repositories.workers import WorkerRepository
-from app.errors import Invalid, NotFound
 from app.jobs import study
 from app.jobs.bell import Bell
 from app.jobs.comparison import compared
-from app.jobs.executors import Executor, Message, Order, Running
-from app.jobs.places import Places
+from app.jobs.executors import Gone, Message, Running
+from app.jobs.orders import ASKING, PLACE, ordered
+from app.jobs.parts import Parts
 from app.jobs.problems import may_pass, of_worker
 from app.jobs.queue import Claim, Lost, Queue
 from app.jobs.tuning import tuned
-from app.services.datasets import Datasets
-from app.services.housekeeping import HouseKeeping
-from app.services.registry import Reference, Registry, Stored
+from app.services.registry import Stored
 from app.services.requests import checked
 from app.services.results import joined
-from app.services.vectors import VectorFiles
-from app.settings import Settings
 from models import catalog
-from models.devices import NoRoom
 
 log = structlog.get_logger("cellgate.worker")
 
@@ -46,10 +39,6 @@ GRACE = 8.0
 REAP_EVERY = 2.0
 SWEEP_EVERY = 3600.0
 """Seconds between two sweeps of one worker, and before the first."""
-ASKING = {"evaluate", "predict"}
-"""Kinds of jobs that ask a version about a data set, and are laid down piece by piece."""
-PLACE = {"epoch", "step", "row", "offset", "answered", "failed"}
-"""What a checkpoint says of where it lies."""
 CONCLUDE = {"compare": compared, "tune": tuned}
 """What draws up the result of a parent, once its children have ended."""
 T = TypeVar("T")
@@ -57,22 +46,6 @@ T = TypeVar("T")
 
 class _Dropped(Exception):
     """The job was let go of before its child began, as was asked."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What the loop works with."""
-
-    settings: Settings
-    database: Database
-    blobs: Blobs
-    datasets: Datasets
-    vectors: VectorFiles
-    registry: Registry
-    house: HouseKeeping
-    executor: Executor
-    places: Places
-    name: str
 
 
 class Loop:
@@ -84,15 +57,18 @@ class Loop:
         self._reaped = self._seen = 0.0
         self.bell = Bell(parts.database, stopping, poll_seconds=parts.settings.poll_seconds)
         self._at_work: set[threading.Thread] = set()
+        self._warm = threading.Event()
 
     def run(self) -> None:
         """Work until `stopping` is set; a database that is away for a while ends nothing."""
-        threading.Thread(target=self._keep_house, daemon=True).start()
+        for beside in (self._keep_house, self._warm_up):
+            threading.Thread(target=beside, daemon=True).start()
         self.bell.start()
         while not self.stopping.is_set():
             try:
                 self._look_after()
-                if len(self._at_work) < self.parts.settings.slots and self._begin_next():
+                free = self._warm.is_set() and len(self._at_work) < self.parts.settings.slots
+                if free and self._begin_next():
                     continue
             except OperationalError as error:
                 log.warning("database away", error=type(error.orig).__name__)
@@ -100,6 +76,16 @@ class Loop:
             self.bell.wait(most=self._seen_every)
         for thread in list(self._at_work):
             thread.join()
+
+    def _warm_up(self) -> None:
+        """Load what jobs begin with. No job is held by a worker that could not begin it yet: another may take it,
+        and none is lost with a worker that ends before it was ready."""
+        try:
+            self.parts.executor.warm()
+        except Exception as error:
+            log.warning("not warm: jobs will say why", exc_info=error)
+        self._warm.set()
+        self.bell.ring()
 
     def _begin_next(self) -> bool:
         """Claim a job, and begin it on a thread of its own; whether there was one. Called by one thread alone."""
@@ -163,8 +149,8 @@ class Loop:
                     self._conclude(claim)
                 else:
                     claim = self._meanwhile(claim, lambda: self._decided(claim), heeding=True)
-                    order = self._meanwhile(claim, lambda: self._order(claim, Path(scratch)), heeding=True)
-                    running = self._meanwhile(claim, lambda: self.parts.executor.start(order))  # torch may still load
+                    order = self._meanwhile(claim, lambda: ordered(self.parts, claim, Path(scratch)), heeding=True)
+                    running = self._meanwhile(claim, lambda: self.parts.executor.start(order))
                     self._watch(claim, running)
             except Lost:
                 log.warning("job lost to another worker", job=claim.id)
@@ -196,71 +182,6 @@ class Loop:
             decided = {**request, "config": config, "varies": {**request["varies"], **tried}}
             if self._patiently(partial(self.queue.decide, claim, decided)):
                 return replace(claim, request=decided)
-
-    def _order(self, claim: Claim, scratch: Path) -> Order:
-        request, folder, checkpoints = claim.request, scratch / "artifact", scratch / "checkpoints"
-        folder.mkdir()
-        checkpoints.mkdir()
-        dataset = self.parts.datasets.get(claim.dataset)
-        config = request.get("config", {})
-        vectors = config.get("vectors")
-        named = request["model"] if claim.kind in ASKING else request.get("warm_start")
-        part = request.get("split")
-        place, pieces = self._pieces(claim, scratch)
-        return Order(
-            job=claim.id,
-            kind=claim.kind,
-            task=claim.task,
-            config=config,
-            rows=self.parts.datasets.local_rows(claim.dataset, scratch),
-            vectors=self.parts.vectors.local_file(vectors, scratch) if vectors else None,
-            folder=folder,
-            checkpoints=checkpoints,
-            checkpoint=self._checkpoint(claim, scratch),
-            version=None if named is None else self._version(named, scratch),
-            reference=named,
-            part=part,
-            params=request.get("params", {}),
-            total=dataset.rows if part is None else dataset.splits.get(part, 0),
-            place=place,
-            pieces=pieces,
-            dataset={"id": dataset.id, "digest": dataset.digest},
-            threads=max(1, self.parts.settings.threads // self.parts.settings.slots),
-            devices=self._devices(claim, config.get("processes", 1)),
-            meeting=scratch / "meeting",
-            max_seconds=request.get("max_seconds"),
-            looks_every=study.looks_every(config["epochs"]) if "study" in request else 0,
-        )
-
-    def _version(self, reference: str, scratch: Path) -> Path:
-        version = self.parts.registry.resolve(Reference.parse(reference))
-        return local(self.parts.blobs, version.digest, scratch)
-
-    def _devices(self, claim: Claim, processes: int) -> tuple[str, ...]:
-        try:
-            return self.parts.places.spread(claim.name, processes)
-        except NoRoom as error:
-            raise Invalid(f"config.processes: {error}") from None
-
-    def _pieces(self, claim: Claim, scratch: Path) -> tuple[dict[str, Any], tuple[Path, ...]]:
-        """Where work that is laid down piece by piece goes on, and the pieces, where it must read them again."""
-        found: list[str] = claim.kept.get("pieces", [])
-        if not all(map(self.parts.blobs.exists, found)):
-            log.warning("pieces gone: the job begins anew", job=claim.id)
-            claim.kept.clear()
-            return {}, ()
-        place = {name: value for name, value in claim.kept.items() if name in PLACE}
-        again = found if claim.kind == "evaluate" else []
-        return place, tuple(local(self.parts.blobs, blob, scratch) for blob in again)
-
-    def _checkpoint(self, claim: Claim, scratch: Path) -> Path | None:
-        if claim.checkpoint is None:
-            return None
-        try:
-            return local(self.parts.blobs, claim.checkpoint, scratch)
-        except NotFound:
-            log.warning("checkpoint gone: the job begins anew", job=claim.id)
-            return None
 
     def _meanwhile(self, claim: Claim, call: Callable[[], T], *, heeding: bool = False) -> T:
         """The result of a call that may take long, on a thread of its own: the lease is kept while it lasts.
@@ -311,8 +232,8 @@ class Loop:
                         running.answer(self._enough(claim, message[1]))
                     elif self._heard(claim, message):
                         return
-            except EOFError:
-                self._patiently(lambda: self.queue.died(claim))
+            except Gone as gone:
+                self._patiently(partial(self.queue.died, claim, gone.how))
                 return
 
     def _enough(self, claim: Claim, asked: dict[str, Any]) -> str | None:

@@ -19,10 +19,14 @@ from app.db.repositories.jobs import JobRepository, Offer, lease
 from app.db.tables import Job
 from app.jobs.problems import problem
 
-STRIKES = 5
-"""Times in a row that a job's worker may be lost, and nothing of it laid down, before the job fails."""
-BACK_OFF = 1.0
-"""Seconds before a job whose worker was lost is begun again; doubled with each strike."""
+DEATHS = 5
+"""Times in a row that a job's own process may die under a living worker, nothing laid down in between, before the
+job fails: it is then taken for the cause."""
+STRIKES = 20
+"""Times in a row that anything around a job may fail it: its worker was lost, its blob store was away. The job is
+then not the likely cause, but it may be: where memory is counted by container, the worker dies with its child."""
+BACK_OFF, LONGEST = 1.0, 60.0
+"""Seconds before such a job is begun again; doubled with each strike, up to the second."""
 
 
 class Lost(Exception):
@@ -144,7 +148,7 @@ class Queue:
         with self._held(claim) as (_, _, job, now):
             before = (job.checkpoint or {}).get("blob")
             job.checkpoint = {**noted, "at": now.isoformat()}
-            job.strikes = 0
+            job.strikes = job.deaths = 0
         claim.kept.clear()
         claim.kept.update(noted)
         return None if before == noted.get("blob") else before
@@ -218,10 +222,14 @@ class Queue:
                 job.attempt -= 1
                 _again(jobs, job, reason, now, 0.0)
 
-    def died(self, claim: Claim) -> None:
-        """The process that did the work ended without a word. Raises `Lost`."""
+    def died(self, claim: Claim, how: str) -> None:
+        """The process that did the work ended without a word, and this worker lives. Raises `Lost`."""
         with self._held(claim) as (_, jobs, job, now):
-            lost(jobs, job, "the process that ran the job died", now)
+            job.fence += 1  # nothing that it said last is heard any more
+            reason = f"the process that ran the job died: {how}"
+            if not _as_asked(jobs, job, reason, now):
+                job.deaths += 1
+                _strike(jobs, job, reason, process_died(job.deaths, how), now)
 
     def falter(self, claim: Claim, problem: dict[str, Any]) -> None:
         """The work met a fault that may pass: it is tried again later, and fails with the problem where that happens
@@ -239,7 +247,10 @@ class Queue:
             jobs, now = JobRepository(session), self.database.now(session)
             found = jobs.expired(now)
             for job in found:
-                lost(jobs, job, f"the worker {job.worker} was lost", now)
+                job.fence += 1  # whoever held it may still be alive: it can write no more
+                reason = f"the worker {job.worker} was lost"
+                if not _as_asked(jobs, job, reason, now):
+                    _strike(jobs, job, reason, worker_lost(job.strikes + 1), now)
             return len(found)
 
 
@@ -254,31 +265,33 @@ def settled(request: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in request["varies"].items() if name != "trial"}
 
 
-def lost(jobs: JobRepository, job: Job, reason: str, now: datetime) -> None:
-    """What becomes of a job whose worker, or whose process, died."""
-    job.fence += 1  # whoever held it may still be alive: it can write no more
-    if _as_asked(jobs, job, reason, now):
-        return
-    _strike(jobs, job, reason, worker_lost(job.strikes + 1), now)
-
-
 def _strike(jobs: JobRepository, job: Job, reason: str, problem: dict[str, Any], now: datetime) -> None:
     """Back to the queue, each time for longer; in the end the job fails with the problem."""
     job.strikes += 1
-    if job.strikes >= STRIKES:
+    if job.strikes >= STRIKES or job.deaths >= DEATHS:
         job.error = problem
         jobs.moved(job, "failed", problem["detail"], now)
     else:
-        _again(jobs, job, reason, now, BACK_OFF * 2 ** (job.strikes - 1))
+        _again(jobs, job, reason, now, min(LONGEST, BACK_OFF * 2 ** (job.strikes - 1)))
+
+
+def process_died(deaths: int, how: str) -> dict[str, Any]:
+    """The problem of a job that its own process does not survive."""
+    return problem(
+        "worker-lost",
+        f"the process that ran this job died {deaths} times in a row, the last time of {how}",
+        "look for the kernel's out-of-memory killer in the system's log; "
+        "lower `batch_steps` or `hidden`, then retry the job",
+    )
 
 
 def worker_lost(strikes: int) -> dict[str, Any]:
     """The problem of a job that no worker survives."""
     return problem(
         "worker-lost",
-        f"the process that ran this job died {strikes} times in a row",
-        "look for the kernel's out-of-memory killer in the system's log; "
-        "lower `batch_steps` or `hidden`, then retry the job",
+        f"{strikes} times in a row a worker that ran this job was lost, or could not run it",
+        "see in the system's log what ends the workers (a memory limit over worker and job together is the usual "
+        "cause: give it more, or lower `batch_steps` or `hidden`), then retry the job",
     )
 
 

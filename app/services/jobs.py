@@ -252,7 +252,7 @@ def _move(jobs: JobRepository, job: Job, state: str, verb: str, now: datetime) -
         job.attempt, job.error, job.ended_at = 0, None, None
     if verb == "retry":
         job.checkpoint = None
-    job.strikes, job.not_before = 0, None
+    job.strikes, job.deaths, job.not_before = 0, 0, None
     jobs.moved(job, state, f"{verb} was asked for", now)
 
 

@@ -14,7 +14,8 @@ import pytest
 from app.blobs import FolderBlobs
 from app.db.engine import Database
 from app.jobs.executors import Message, Order
-from app.jobs.loop import Loop, Parts
+from app.jobs.loop import Loop
+from app.jobs.parts import Parts
 from app.jobs.places import Places
 from app.jobs.queue import Queue
 from app.services.datasets import Datasets
@@ -53,6 +54,8 @@ class Refusing:
 
     def __init__(self) -> None:
         self.orders: list[Order] = []
+
+    def warm(self) -> None: ...
 
     def start(self, order: Order) -> Refusing:
         assert order.rows.stat().st_size > 0

@@ -17,7 +17,7 @@ from app.db.repositories.jobs import JobRepository
 from app.db.tables import Dataset, Job
 from app.errors import Conflict
 from app.jobs.problems import problem
-from app.jobs.queue import STRIKES, Claim, Lost, Queue
+from app.jobs.queue import DEATHS, STRIKES, Claim, Lost, Queue
 from app.services.jobs import Jobs
 from app.settings import Settings
 from tests.offers import on_cpu
@@ -88,15 +88,25 @@ def expire(database: Database) -> None:
         session.execute(update(Job).values(lease_until=database.now(session) - timedelta(seconds=1)))
 
 
-def lose(database: Database, *, laid_down: str | None = None) -> None:
-    """A worker claims the job, perhaps lays a checkpoint down, and is lost."""
+def lose(database: Database, *, laid_down: str | None = None, by: str = "loss") -> None:
+    """A worker claims the job, perhaps lays a checkpoint down, and is lost; or the job's process dies."""
     with database.write() as session:
         session.execute(update(Job).values(not_before=None))
     claim = claimed(database)
     if laid_down is not None:
         queue(database).checkpoint(claim, kept(laid_down))
-    expire(database)
-    queue(database).reap()
+    if by == "death":
+        queue(database).died(claim, "SIGKILL")
+    else:
+        expire(database)
+        queue(database).reap()
+
+
+def wait_of(database: Database) -> float:
+    """Seconds until the job is begun again."""
+    with database.read() as session:
+        job = session.get_one(Job, "job")
+        return 0.0 if job.not_before is None else (job.not_before - database.now(session)).total_seconds()
 
 
 def kept(blob: str) -> dict[str, Any]:
@@ -164,8 +174,39 @@ def test_a_job_that_no_worker_survives_fails_with_a_remedy(database: Database, s
     assert job.state == "failed"
     assert job.error is not None
     assert job.error["type"] == "worker-lost"
-    assert job.error["remedy"]
+    assert job.error["detail"] == f"{STRIKES} times in a row a worker that ran this job was lost, or could not run it"
     assert queue(database).claim(on_cpu) is None
+
+
+def test_a_job_that_kills_its_process_fails_long_before_one_whose_workers_are_lost(
+    database: Database, settings: Settings
+) -> None:
+    add(database, "job")
+    kills = ["loss", "death", "loss", "loss"] * DEATHS  # the machine is in a storm, and the job is no better
+    for by in kills[: kills.index("death") + 1 + 4 * (DEATHS - 1)]:
+        assert state(database) == "queued"
+        lose(database, by=by)
+    job = Jobs(database, settings=settings).get("job")
+    assert job.error is not None
+    assert (job.error["type"], job.attempt) == ("worker-lost", 18)
+    assert job.error["detail"] == "the process that ran this job died 5 times in a row, the last time of SIGKILL"
+
+
+@pytest.mark.parametrize("by", ["loss", "death"])
+def test_what_is_laid_down_or_asked_for_clears_a_job(database: Database, settings: Settings, by: str) -> None:
+    jobs = Jobs(database, settings=settings)
+    add(database, "job")
+    for _ in range(2):
+        for _ in range(DEATHS - 1):
+            lose(database, by=by)
+        lose(database, laid_down="blob", by=by)
+        for _ in range(DEATHS - 2):
+            lose(database, by=by)
+        assert state(database) == "queued"
+        jobs.pause("job")
+        jobs.resume("job")
+    lose(database, by=by)
+    assert state(database) == "queued"
 
 
 def test_a_job_that_gets_on_between_its_losses_is_never_given_up(database: Database, settings: Settings) -> None:
@@ -207,10 +248,8 @@ def test_a_fault_that_may_pass_is_tried_again_later_each_time_and_fails_with_its
         with database.write() as session:
             session.execute(update(Job).values(not_before=None))
         queue(database).falter(claimed(database), found)
-        with database.read() as session:
-            job = session.get_one(Job, "job")
-            waits.append(0.0 if job.not_before is None else (job.not_before - database.now(session)).total_seconds())
-    assert [round(wait) for wait in waits[:-1]] == [1, 2, 4, 8]
+        waits.append(wait_of(database))
+    assert [round(wait) for wait in waits[:8]] == [1, 2, 4, 8, 16, 32, 60, 60]
     with database.read() as session:
         job = session.get_one(Job, "job")
         assert (job.state, job.error) == ("failed", found)

@@ -15,7 +15,8 @@ from app.db.engine import Database
 from app.jobs import bell
 from app.jobs.bell import Bell
 from app.jobs.executors import Message, Order
-from app.jobs.loop import Loop, Parts
+from app.jobs.loop import Loop
+from app.jobs.parts import Parts
 from app.jobs.places import Places
 from app.services.datasets import Datasets
 from app.services.housekeeping import HouseKeeping
@@ -55,6 +56,8 @@ class Holding:
 
     def __init__(self) -> None:
         self.work: list[Work] = []
+
+    def warm(self) -> None: ...
 
     def start(self, order: Order) -> Work:
         self.work.append(Work(order))
