@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
 
-import psycopg
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
@@ -16,6 +18,10 @@ QUEUE = "cellgate_queue"
 """A job waits for a worker."""
 HEAR = 1.0
 """Seconds in which a listener that is to stop notices it."""
+
+
+class Unheard(Exception):
+    """There is no connection to listen on; the message is the name of the cause."""
 
 
 def notify(session: Session, job: str) -> None:
@@ -31,9 +37,8 @@ def ring(session: Session) -> None:
 
 
 def rung(url: str, stopping: threading.Event) -> Iterator[None]:
-    """Once at the start, and whenever a job waits for a worker, until `stopping`. Raises `psycopg.Error` when the
-    connection is lost."""
-    with psycopg.connect(_address(url), autocommit=True, connect_timeout=5) as connection:
+    """Once at the start, and whenever a job waits for a worker, until `stopping`. Raises `Unheard`."""
+    with _listening() as psycopg, psycopg.connect(_address(url), autocommit=True, connect_timeout=5) as connection:
         connection.execute(f"LISTEN {QUEUE}")
         yield
         while not stopping.is_set():
@@ -42,11 +47,23 @@ def rung(url: str, stopping: threading.Event) -> Iterator[None]:
 
 
 async def heard(url: str) -> AsyncIterator[str]:
-    """The ids of jobs to which something happened. Raises `psycopg.Error` when the connection is lost."""
-    async with await psycopg.AsyncConnection.connect(_address(url), autocommit=True, connect_timeout=5) as connection:
-        await connection.execute(f"LISTEN {CHANNEL}")
-        async for notice in connection.notifies():
-            yield notice.payload
+    """The ids of jobs to which something happened. Raises `Unheard`."""
+    with _listening() as psycopg:
+        connecting = psycopg.AsyncConnection.connect(_address(url), autocommit=True, connect_timeout=5)
+        async with await connecting as connection:
+            await connection.execute(f"LISTEN {CHANNEL}")
+            async for notice in connection.notifies():
+                yield notice.payload
+
+
+@contextmanager
+def _listening() -> Iterator[Any]:
+    """The driver, which a service on SQLite never loads."""
+    psycopg = importlib.import_module("psycopg")
+    try:
+        yield psycopg
+    except (psycopg.Error, OSError) as error:
+        raise Unheard(type(error).__name__) from error
 
 
 def _address(url: str) -> str:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import threading
 import time
 
-import psycopg
 import structlog
 
 from app.db.engine import Database
-from app.db.notices import rung
+from app.db.notices import Unheard, rung
 
 log = structlog.get_logger("cellgate.worker")
 
@@ -56,7 +55,7 @@ class Bell:
                 for _ in rung(self.database.url, self.stopping):
                     self._listens = True
                     self.ring()
-            except (psycopg.Error, OSError) as error:
-                log.warning("the database does not ring", error=type(error).__name__)
+            except Unheard as error:
+                log.warning("the database does not ring", error=str(error))
             self._listens = False
             self.stopping.wait(AGAIN)

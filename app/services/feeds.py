@@ -10,11 +10,10 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 
-import psycopg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.db.notices import heard
+from app.db.notices import Unheard, heard
 from app.errors import NotFound
 from app.services.jobs import EventView, Jobs
 
@@ -160,8 +159,8 @@ class Feeds:
                     self._notified = True
                     if job in self._feeds:
                         self._feeds[job].poked.set()
-            except (psycopg.Error, OSError) as error:
-                log.warning("no notices from the database", error=type(error).__name__)
+            except Unheard as error:
+                log.warning("no notices from the database", error=str(error))
             self._notified = False
             await asyncio.sleep(AGAIN)
 
