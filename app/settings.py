@@ -107,5 +107,5 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
             known = ", ".join(PREFIX + field.upper() for field in Settings.model_fields)
             raise WrongSetting(f"unknown setting {name}; known: {known}") from None
         if name in SECRET:
-            raise WrongSetting(f"{name}: {said(first)}") from None
+            raise WrongSetting(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None  # never its value
         raise WrongSetting(f"{name}={first['input']!r}: {said(first)}") from None

@@ -9,9 +9,12 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,6 +40,11 @@ Record = tuple[int, dict[str, Any]]
 
 Reader = Callable[[Path], Iterator[Record | Bad]]
 
+SEPARATORS = ",;\t"
+"""What parts the cells of a CSV file; of several the first that the header holds."""
+INDEX = re.compile(r"__index_level_\d+__")
+"""Columns in which pandas keeps the index of a frame."""
+
 
 def jsonl(path: Path) -> Iterator[Record | Bad]:
     """One JSON object a line; blank lines are passed over."""
@@ -54,19 +62,24 @@ def json_list(path: Path) -> Iterator[Record | Bad]:
             yield element if isinstance(element, Bad) else _object(number, element)
 
 
-def comma_separated(path: Path) -> Iterator[Record | Bad]:
-    """CSV with a header; an empty cell is None."""
+def comma_separated(path: Path, *, headed: bool = True) -> Iterator[Record | Bad]:
+    """CSV with a header; an empty cell is None. Cells may be parted by semicolons or tabs, as spreadsheets do.
+
+    Where it is not `headed`, columns are called "1", "2" and so on, and the first line is one like any other."""
     bad: list[Bad] = []
     csv.field_size_limit(LONGEST)
-    reader = csv.reader(_texts(path, bad), strict=True)
-    yield from _table(_cells(reader, bad), bad)
+    texts = _texts(path, bad)
+    header = next(texts, "")
+    separator = next((sign for sign in SEPARATORS if sign in header), ",")
+    reader = csv.reader(chain([header], texts), strict=True, delimiter=separator)
+    yield from _table(_cells(reader, bad), bad, headed=headed)
 
 
-def tab_separated(path: Path) -> Iterator[Record | Bad]:
+def tab_separated(path: Path, *, headed: bool = True) -> Iterator[Record | Bad]:
     """TSV with a header; a quote is a character like any other, but for a cell that is quoted as a whole."""
     bad: list[Bad] = []
     rows = ((n, [_unquoted(cell) for cell in text.rstrip("\r\n").split("\t")]) for n, text in _numbered(path, bad))
-    yield from _table(rows, bad)
+    yield from _table(rows, bad, headed=headed)
 
 
 def conll(path: Path) -> Iterator[Record | Bad]:
@@ -101,17 +114,27 @@ def conll(path: Path) -> Iterator[Record | Bad]:
 
 
 def parquet(path: Path) -> Iterator[Record | Bad]:
-    """The rows of a Parquet file."""
+    """The rows of a Parquet file, without the index of a data frame. NaN is None, as frames write what is missing."""
     arrow = importlib.import_module("pyarrow")
     number = 0
     try:
         with importlib.import_module("pyarrow.parquet").ParquetFile(path, memory_map=True) as file:
-            for batch in file.iter_batches(batch_size=512):
+            names = file.schema_arrow.names
+            kept = [name for name in names if not INDEX.fullmatch(name)]
+            for batch in file.iter_batches(batch_size=512, columns=kept if len(kept) < len(names) else None):
                 for record in batch.to_pylist():
                     number += 1
-                    yield number, record
+                    yield number, _without_nan(record)
     except (arrow.ArrowException, OSError, ValueError, OverflowError):
         yield Bad(number + 1, "not a readable Parquet file from here on")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float):
+        return None if math.isnan(value) else value
+    if isinstance(value, list):
+        return [_without_nan(each) for each in value]
+    return {name: _without_nan(each) for name, each in value.items()} if isinstance(value, dict) else value
 
 
 READERS: dict[str, Reader] = {
@@ -123,6 +146,12 @@ READERS: dict[str, Reader] = {
     "text/plain": conll,
     "application/vnd.apache.parquet": parquet,
 }
+
+UNHEADED: dict[str, Reader] = {
+    "text/csv": partial(comma_separated, headed=False),
+    "text/tab-separated-values": partial(tab_separated, headed=False),
+}
+"""Readers of tables whose first line need not name the columns, for `Card.headed`."""
 
 TABLES = {"text/csv", "text/tab-separated-values", "application/vnd.apache.parquet"}
 """Media types whose records are rows of a table, for `Card.table`."""
@@ -274,7 +303,7 @@ def _numbered(path: Path, bad: list[Bad]) -> Iterator[tuple[int, str]]:
         try:
             yield number, line.decode()
         except UnicodeDecodeError as wrong:
-            bad.append(Bad(number, f"not UTF-8 at byte {wrong.start + 1} of the line"))
+            bad.append(Bad(number, f"not UTF-8 at byte {wrong.start + 1} of the line; save the file as UTF-8"))
             yield number, "\n"
 
 
@@ -295,13 +324,15 @@ def _cells(reader: Any, bad: list[Bad]) -> Iterator[tuple[int, list[str]]]:
             yield begun, []
 
 
-def _table(rows: Iterator[tuple[int, list[str]]], bad: list[Bad]) -> Iterator[Record | Bad]:
-    """Rows under the names of the first one."""
+def _table(rows: Iterator[tuple[int, list[str]]], bad: list[Bad], *, headed: bool) -> Iterator[Record | Bad]:
+    """Rows under the names of the first one, or under their places."""
     header: list[str] | None = None
     for number, cells in rows:
         yield from _drained(bad)
         if not cells or cells == [""]:
             continue
+        if header is None and not headed:
+            header = [str(place) for place in range(1, len(cells) + 1)]
         if header is None:
             header = [cell.strip() for cell in cells]
             twice = next((name for name in header if header.count(name) > 1), None) if len(header) < 10_000 else None
@@ -309,7 +340,7 @@ def _table(rows: Iterator[tuple[int, list[str]]], bad: list[Bad]) -> Iterator[Re
                 yield Bad(number, f"the column '{twice[:80]}' is named twice" if twice else "a column has no name")
                 return
         elif len(cells) != len(header):
-            yield Bad(number, f"{len(cells)} cells where the header names {len(header)}")
+            yield Bad(number, f"{len(cells)} cell{'s' * (len(cells) != 1)} where the first line has {len(header)}")
         else:
             yield number, {name: cell if cell != "" else None for name, cell in zip(header, cells, strict=True)}
     yield from _drained(bad)

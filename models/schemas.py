@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
 
 from models.task import Params, Schema
+
+
+def _as_text(label: Any) -> Any:
+    return str(label) if type(label) is int else label
+
+
+LabelName = Annotated[str, BeforeValidator(_as_text), Field(min_length=1, max_length=200)]
+"""What a row is: a text, or a whole number, which is taken as text: 1 and "1" are one label."""
 
 
 class TextItem(Schema):

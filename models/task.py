@@ -159,6 +159,9 @@ class Card:
     `Codec.examples` cuts it along time."""
     table: Callable[[Iterator[Line]], Iterator[Line]] | None = None
     """How the records of a table (CSV, TSV, Parquet) become rows; None: a record is a row."""
+    headed: bool = True
+    """Whether the first line of a CSV or TSV file names its columns; else `table` gets it as a record, with columns
+    called "1", "2" and so on."""
     archive: Callable[[Archive], Iterator[Record | Bad]] | None = None
     """How a zip becomes records of rows (audio and labels, MIDI files); None: a zip is refused."""
     answers: tuple[str, ...] = ("label",)

@@ -18,12 +18,15 @@ from starlette.routing import Match
 
 from app import errors
 from app.errors import Busy, CellgateError, Flaw, Invalid
-from models.faults import said
+from models.faults import Place as Where
+from models.faults import said, told, within
 
 log = structlog.get_logger("cellgate.api")
 
 MEDIA_TYPE = "application/problem+json"
 SHOWN = 20
+LOOKED_AT = 500
+"""Faults that are put into words; a body may hold millions."""
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 
 STATUS: dict[type[CellgateError], int] = {
@@ -132,33 +135,28 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
 async def _validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101  as above
     found = error.errors()
-    made = [_flaw(each, error.body) for each in found]
-    flaws = list({(f.pointer, f.detail): f for f in made}.values())
+    placed = [_placed(each, error.body) for each in found[:LOOKED_AT]]
     if found and found[0]["type"] == "json_invalid":
-        return problem(request, 400, "the body is not JSON", kind="not-json", flaws=flaws[:1])
+        flaw = Flaw(detail=said(found[0]), pointer="")
+        return problem(request, 400, "the body is not JSON", kind="not-json", flaws=[flaw])
+    flaws = [_flaw(place, sentence) for place, sentence in told(placed)]
     detail = "the request does not fit the schema"
-    return problem(request, 422, detail, kind="invalid", flaws=flaws[:SHOWN], faults=len(flaws))
+    faults = len(found) if len(found) > LOOKED_AT else len(flaws)
+    return problem(request, 422, detail, kind="invalid", flaws=flaws[:SHOWN], faults=faults)
 
 
-def _flaw(error: dict[str, Any], body: Any) -> Flaw:
-    """Pydantic's place as a JSON pointer: without the part of the request, and the names of union branches."""
+def _placed(error: dict[str, Any], body: Any) -> tuple[Where, dict[str, Any]]:
+    """Pydantic's place: the part of the request, then the steps into it without the names of union branches."""
     where, *place = error["loc"] or ("body",)
-    steps = _steps(place, body, missing=error["type"] == "missing") if where == "body" else place
+    steps: Sequence[Any] = within(place, error, body) if where == "body" else place
+    return (where, *steps), error
+
+
+def _flaw(place: Where, sentence: str) -> Flaw:
+    """A place in a request as a JSON pointer."""
+    where, *steps = place
     pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
-    return Flaw(detail=said(error) if where == "body" else f"{where}: {said(error)}", pointer=pointer)
-
-
-def _steps(place: Sequence[Any], body: Any, *, missing: bool) -> list[Any]:
-    """The steps that lead somewhere in the body; the others are branches of a union, named by pydantic."""
-    steps = []
-    for index, step in enumerate(place):
-        inside = step < len(body) if isinstance(step, int) and isinstance(body, list) else False
-        if inside or (isinstance(body, dict) and step in body):
-            body = body[step]
-            steps.append(step)
-        elif missing and index == len(place) - 1:
-            steps.append(step)
-    return steps
+    return Flaw(detail=sentence if where == "body" else f"{where}: {sentence}", pointer=pointer)
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -23,7 +24,7 @@ from pydantic import ValidationError
 from app.errors import Flaw, Invalid
 from models import archive
 from models.faults import summary
-from models.readers import READERS, TABLES, Bad, Record
+from models.readers import READERS, TABLES, UNHEADED, Bad, Record
 from models.task import PARTS, Card, Fault, Part, Schema, Tally
 
 NAMED = 20
@@ -93,7 +94,10 @@ def take(path: Path, into: Path, card: Card, media_type: str, *, seed: int, of: 
         tally, faults = seen.tally, seen.faults
         with first.open("wb") as file:
             read = card.row.model_validate if of == "rows" else partial(_item, card)
-            _validate(_records(path, card, media_type, faults), file, read, seen)
+            records = _records(path, card, media_type, faults)
+            if of == "rows" and media_type in TABLES:
+                records = _headed(records, card, faults)
+            _validate(records, file, read, seen)
         total = sum(seen.counts.values())
         if not faults.count and not total:
             faults.add(None, "the file holds no row")
@@ -131,7 +135,7 @@ def _validate(records: Iterator[Record], out: BinaryIO, read: Callable[[Any], Sc
             row = read(record)
             written = _canonical(row)
         except ValidationError as error:
-            faults.add(number, _sentence(error))
+            faults.add(number, summary(error, record))
             continue
         except Fault as fault:
             faults.add(number, fault.detail)
@@ -178,9 +182,28 @@ def _records(path: Path, card: Card, media_type: str, faults: _Faults) -> Iterat
         faults.add(last, f"the table does not read as rows of {card.name}")
 
 
+def _headed(records: Iterator[Record], card: Card, faults: _Faults) -> Iterator[Record]:
+    """The records of a table; none where its columns are not those of a row, which is then said once."""
+    first = next(records, None)
+    if first is None:
+        return
+    _, record = first
+    fields = card.row.model_fields
+    lacking = [f"`{name}`" for name, field in fields.items() if field.is_required() and name not in record]
+    strange = [f"`{name[:80]}`" for name in record if name not in fields]
+    if not lacking and not strange:
+        yield from chain([first], records)
+        return
+    wrong = [f"no column {', '.join(lacking)}"] * bool(lacking) + [
+        f"unknown column{'s' * (len(strange) > 1)} {', '.join(strange[:10])}"
+    ] * bool(strange)
+    faults.add(1, f"{'; '.join(wrong)}; a row of {card.name} has {', '.join(fields)}")
+
+
 def _read(path: Path, card: Card, media_type: str) -> Iterator[Record | Bad]:
     if media_type != archive.MEDIA_TYPE or card.archive is None:
-        yield from READERS[media_type](path)
+        readers = READERS if card.headed else {**READERS, **UNHEADED}
+        yield from readers[media_type](path)
         return
     try:
         opened = archive.Archive(path)
@@ -192,11 +215,6 @@ def _read(path: Path, card: Card, media_type: str) -> Iterator[Record | Bad]:
             yield from card.archive(opened)
         except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
             yield Bad(1, f"the zip does not read as rows of {card.name}")
-
-
-def _sentence(error: ValidationError) -> str:
-    others = error.error_count() - 1
-    return summary(error) + (f" (and {others} more in this row)" if others else "")
 
 
 class _Chooser:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 
 from app.errors import Flaw, Invalid
 from models import catalog
-from models.faults import said
+from models.faults import told
 from models.task import Cell, Part
 
 NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
@@ -187,8 +187,6 @@ def _filled(shape: type[BaseModel], given: Mapping[str, Any], *, of: str, task: 
     try:
         return shape.model_validate(given).model_dump(mode="json")
     except ValidationError as error:
-        flaws = [
-            Flaw(detail=said(each), pointer="".join(f"/{step}" for step in (of, *each["loc"][:1])))
-            for each in error.errors(include_url=False, include_input=False)
-        ]
+        found = told(((of, *each["loc"][:1]), each) for each in error.errors(include_url=False))
+        flaws = [Flaw(detail=detail, pointer="".join(f"/{step}" for step in place)) for place, detail in found]
         raise Invalid(f"the {of} do{'' if of == 'params' else 'es'} not fit the task '{task}'", errors=flaws) from None

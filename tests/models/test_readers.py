@@ -90,10 +90,34 @@ def test_csv_faults_name_the_line(tmp_path: Path) -> None:
     found = read(tmp_path, data, "text/csv")
     assert found[:3] == [
         (2, {"a": "1", "b": "2"}),
-        Bad(3, "1 cells where the header names 2"),
+        Bad(3, "1 cell where the first line has 2"),
         (4, {"a": "x\ny", "b": None}),
     ]
     assert [one.line for one in found[3:]] == [6, 7, 8]
+
+
+@pytest.mark.parametrize(("media_type", "sign"), [("text/csv", ","), ("text/csv", ";"), ("text/csv", "\t")])
+def test_what_parts_the_cells_is_seen_in_the_header(tmp_path: Path, media_type: str, sign: str) -> None:
+    data = f'a{sign}b\r\n"x{sign}y"{sign}2\r\n'
+    assert read(tmp_path, data.encode(), media_type) == [(2, {"a": f"x{sign}y", "b": "2"})]
+
+
+def test_a_table_need_not_be_headed(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"Hello,Hello\nHi,\nalone\n")
+    found = list(readers.UNHEADED["text/csv"](path))
+    assert found[:2] == [(1, {"1": "Hello", "2": "Hello"}), (2, {"1": "Hi", "2": None})]
+    assert found[2] == Bad(3, "1 cell where the first line has 2")
+
+
+def test_nan_of_a_data_frame_is_missing_and_its_index_is_left_out(tmp_path: Path) -> None:
+    nan = float("nan")
+    columns = {"a": [1.0, nan], "b": [[[nan, 2.0]], []], "c": [{"d": nan}, {"d": 1.0}], "__index_level_0__": [0, 1]}
+    pq.write_table(pa.table(columns), tmp_path / "frame.parquet")
+    assert list(readers.parquet(tmp_path / "frame.parquet")) == [
+        (1, {"a": 1.0, "b": [[None, 2.0]], "c": {"d": None}}),
+        (2, {"a": None, "b": [], "c": {"d": 1.0}}),
+    ]
 
 
 def test_a_column_named_twice_refuses_the_table(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from models.arrays import Frames, read_npy
 from models.families.classify.schema import LabelState, LabelTally, SignalConfig
 from models.readers import Bad, Record
 from models.scaling import Scale
-from models.schemas import LabelOutput, LabelParams
+from models.schemas import LabelName, LabelOutput, LabelParams
 from models.tables import cells, steps
 from models.task import Card, Line, Part, Schema
 
@@ -26,7 +26,7 @@ class ActionItem(Schema):
 class Row(ActionItem):
     """A clip and what happens in it."""
 
-    label: str = Field(min_length=1, max_length=200)
+    label: LabelName
     split: Part | None = None
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from models.families.classify.schema import LabelState, LabelTally
-from models.schemas import LabelOutput, LabelParams, TextItem
+from models.schemas import LabelName, LabelOutput, LabelParams, TextItem
 from models.task import Card, Config, Part, Schema
 from models.vocab import Vocabulary
 
@@ -19,7 +19,7 @@ class Row(Schema):
     """A text and the label a person gave it."""
 
     text: Text
-    label: str = Field(min_length=1, max_length=200)
+    label: LabelName
     split: Part | None = None
 
 

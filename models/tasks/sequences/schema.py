@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from models.arrays import Number, Numbers
 from models.families.classify.schema import LabelState, LabelTally, SignalConfig
 from models.scaling import Scale
-from models.schemas import LabelOutput, LabelParams
+from models.schemas import LabelName, LabelOutput, LabelParams
 from models.tables import cells, steps
 from models.task import Card, Line, Part, Schema, StepCard
 from models.vocab import Vocabulary
@@ -96,7 +96,7 @@ class Step(Schema):
 class Row(SequenceItem):
     """A sequence and its label."""
 
-    label: str = Field(min_length=1, max_length=200)
+    label: LabelName
     split: Part | None = None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
@@ -149,14 +150,21 @@ def pairs(lines: Iterator[Line]) -> Iterator[Line]:
     """The rows of a table: columns `source` and `target`; or, where the first line names neither, its first two
     columns (a third is an attribution, as in Tatoeba's files) and the first line a pair like any other, unless
     both its cells are language codes such as `en` and `pt-BR`."""
-    for index, (number, record) in enumerate(lines):
-        names = list(record)
-        if len(names) not in (2, 3) or "source" in names or "target" in names:
-            yield number, record
-            continue
-        if index == 0 and not all(map(LANGUAGE.fullmatch, names[:2])):
-            yield number - 1, {"source": names[0], "target": names[1]}
-        yield number, {"source": record[names[0]], "target": record[names[1]]}
+    first = next(lines, None)
+    if first is None:
+        return
+    _, record = first
+    cells = [cell or "" for cell in record.values()]
+    numbered = list(record) == [str(place) for place in range(1, len(record) + 1)]
+    named = {"source", "target"} & set(cells if numbered else record) or len(record) not in (2, 3)
+    if named and numbered:
+        yield from ((line, dict(zip(cells, other.values(), strict=True))) for line, other in lines)
+    elif named:
+        yield from chain([first], lines)
+    else:
+        languages = numbered and all(map(LANGUAGE.fullmatch, cells[:2]))
+        for line, other in lines if languages else chain([first], lines):
+            yield line, dict(zip(("source", "target"), other.values(), strict=False))
 
 
 CARD = Card(
@@ -172,6 +180,7 @@ CARD = Card(
     examples=("the cat sleeps", {"text": "where is my book ?"}),
     metric="bleu",
     table=pairs,
+    headed=False,
     answers=("target",),
     named={"source": "text"},
     scoring=TranslationParams.model_validate({"beam": 1}),

@@ -114,10 +114,27 @@ def test_faults_name_the_first_twenty_lines_count_all_and_store_nothing(shelf: S
         shelf.post(texts(3) + "\n" + bad)
     assert caught.value.faults == 32
     assert [flaw.line for flaw in caught.value.errors] == list(range(4, 24))
-    assert caught.value.errors[1].detail == "text: Input should be a valid string"
+    assert caught.value.errors[1].detail == "text: a text is expected, not 3"
     assert shelf.blobs() == 0
     assert shelf.datasets.list().items == []
     assert not list((shelf.home / "incoming").iterdir())
+
+
+def test_a_label_may_be_a_whole_number(shelf: Shelf) -> None:
+    view = shelf.post("\n".join(json.dumps({"text": f"text {n}", "label": n % 2}) for n in range(12)))
+    assert view.stats["labels"] == {"0": 6, "1": 6}
+    with pytest.raises(Invalid, match="1 fault"):
+        shelf.post('{"text": "x", "label": true}')
+
+
+def test_a_table_with_other_columns_is_one_fault(shelf: Shelf) -> None:
+    rows = "".join(f"a bore {n},negative\n" for n in range(30))
+    with pytest.raises(Invalid) as caught:
+        shelf.post(f"review,label\n{rows}", media_type="text/csv")
+    assert caught.value.faults == 1
+    flaw = caught.value.errors[0]
+    assert flaw.detail == "no column `text`; unknown column `review`; a row of sentiment has text, label, split"
+    assert flaw.line == 1
 
 
 @pytest.mark.parametrize("row", [

@@ -186,8 +186,8 @@ def test_a_model_of_tokenised_texts_reads_untokenised_ones() -> None:
     assert _spaced("I don't.", "") == "I don't."
 
 
-def tabled(names: list[str], *rows: list[str]) -> list[tuple[int, dict[str, str]]]:
-    lines = [(n, dict(zip(names, row, strict=True))) for n, row in enumerate(rows, start=2)]
+def tabled(*rows: list[str]) -> list[tuple[int, dict[str, str]]]:
+    lines = [(n, {str(place): cell for place, cell in enumerate(row, start=1)}) for n, row in enumerate(rows, start=1)]
     return [(n, dict(record)) for n, record in pairs(iter(lines))]
 
 
@@ -199,6 +199,11 @@ def test_tables_have_a_header_or_none() -> None:
     named = tabled(["target", "source", "split"], ["Salut.", "Hi.", "test"])
     assert named == [(2, {"target": "Salut.", "source": "Hi.", "split": "test"})]
     assert tabled(["a", "b", "c", "d"], ["1", "2", "3", "4"])[0][1] == {"a": "1", "b": "2", "c": "3", "d": "4"}
+    same = tabled(["Hello", "Hello"], ["Hi.", "Hi."])
+    assert same == [(1, {"source": "Hello", "target": "Hello"}), (2, {"source": "Hi.", "target": "Hi."})]
+    frame = [(1, {"en": "Hi.", "fr": "Salut."})]
+    assert list(pairs(iter(frame))) == [(1, {"source": "Hi.", "target": "Salut."})]
+    assert list(pairs(iter([]))) == []
 
 
 def tallied(*rows: Row) -> PairTally:
