@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from models import judge, trainer
+from models.batch import Example
 from models.judge import Judge, glanced_at
 from models.memory import guarded
 from models.monitor import EpochReport, Progress, Stopped, TrainingError
@@ -131,12 +132,18 @@ def test_some_training_examples_are_scored_and_change_nothing(monkeypatch: pytes
     trained = run(parts={"train": tiny.rows(90), "validation": tiny.rows(30, seed=5)})
     assert all(0 <= report.values["train_accuracy"] <= 1 for report in trained.history)
     chosen = glanced_at(trained.examples["train"], trained.examples["validation"])
-    assert [id(example) for example in chosen] == [id(example) for example in trained.examples["train"][::3]]
+    assert len({id(example) for example in chosen} & {id(example) for example in trained.examples["train"]}) == 30
+    assert list(chosen) == list(glanced_at(trained.examples["train"], trained.examples["validation"]))
     monkeypatch.setattr(judge, "GLANCE", 0)
     without = run(parts={"train": tiny.rows(90), "validation": tiny.rows(30, seed=5)})
     assert same(trained, without)
     assert "train_accuracy" not in without.history[0].values
     assert "train_accuracy" not in run(parts={"train": tiny.rows(30)}).history[0].values, "it is validation already"
+
+
+def test_scored_training_examples_are_of_all_kinds_where_kinds_take_turns() -> None:
+    train = [Example(arrays={}, length=1, answer=number % 4) for number in range(96)]
+    assert {example.answer for example in glanced_at(train, train[:12])} == {0, 1, 2, 3}
 
 
 def test_the_best_weights_come_back() -> None:
