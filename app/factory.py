@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app.api import datasets, devices, health, inspect, jobs, models, predict, problems, sessions, tasks, vectors
-from app.api.deps import Middleware
+from app.api import datasets, devices, health, inspect, jobs, lean, models, predict, problems, sessions, tasks, vectors
 from app.api.document import describe
+from app.api.middleware import Middleware
 from app.blobs import Blobs
 from app.db.engine import Database
 from app.metrics import Metrics
@@ -100,8 +100,9 @@ def create_app(services: Services) -> FastAPI:
     app = offline(title="Cellgate", version=services.version, description=DESCRIPTION, lifespan=lifespan)
     app.state.services = services
     problems.install(app)
+    predicting = predict.router()
     for router in (
-        predict.router(),
+        predicting,
         sessions.router(),
         datasets.router,
         jobs.router,
@@ -113,6 +114,6 @@ def create_app(services: Services) -> FastAPI:
         health.router,
     ):
         app.include_router(router)
-    app.add_middleware(Middleware, owner=app)
+    app.add_middleware(Middleware, services=services, direct=lean.direct(predicting))
     describe(app)
     return app

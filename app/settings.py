@@ -44,7 +44,9 @@ class Settings(BaseModel):
     threads: int = Field(
         1, ge=1, le=256, description="Threads of arithmetic of one stream, and of a worker's trainings together."
     )
-    streams: int = Field(2, ge=1, le=256, description="Forward passes that one model may run at once.")
+    streams: int | None = Field(
+        None, ge=1, le=256, description="Forward passes that run at once; default: one on each core."
+    )
     device: str = Field("auto", description="Where to serve and train: `auto`, `cpu`, `mps`, `cuda`, `cuda:1`.")
     device_budget: int | None = Field(
         None, ge=1, description="Bytes of loaded models on a device; default: what is free."

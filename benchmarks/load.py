@@ -131,7 +131,9 @@ class Load:
         loop = asyncio.get_running_loop()
         self.begins = time.perf_counter() + self.order.warm
         self.ends = self.begins + self.order.seconds
-        callers = [await loop.create_connection(lambda: Caller(self), *self.address) for _ in range(self.order.concurrency)]
+        callers = [
+            await loop.create_connection(lambda: Caller(self), *self.address) for _ in range(self.order.concurrency)
+        ]
         if self.order.rate is not None:
             await self._drip(self.order.rate)
         await asyncio.sleep(max(0.0, self.ends - time.perf_counter()))
@@ -150,7 +152,7 @@ class Load:
 
     async def _drip(self, rate: float) -> None:
         """Requests at the moments of a Poisson process."""
-        draw, due = random.Random(0), time.perf_counter()
+        draw, due = random.Random(0), time.perf_counter()  # noqa: S311
         while (due := due + draw.expovariate(rate)) < self.ends:
             pause = due - time.perf_counter()
             if pause > 0.0005:

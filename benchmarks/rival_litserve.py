@@ -50,4 +50,6 @@ class Api(litserve.LitAPI):
 
 if __name__ == "__main__":
     server = litserve.LitServer(Api(sys.argv[1]), accelerator="cpu", workers_per_device=1)
-    server.run(port=int(sys.argv[2]), host="127.0.0.1", log_level="warning", generate_client_file=False, access_log=False)
+    server.run(
+        port=int(sys.argv[2]), host="127.0.0.1", log_level="warning", generate_client_file=False, access_log=False
+    )

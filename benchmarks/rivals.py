@@ -46,6 +46,7 @@ def naive(folder: Path, port: int) -> None:
 
 def nothing(folder: Path, port: int) -> None:
     """Bare ASGI: what the client and the HTTP server can do at most."""
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             await receive()

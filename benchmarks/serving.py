@@ -10,6 +10,7 @@ import argparse
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -119,8 +120,6 @@ def answers(url: str) -> bool:
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
         return int(opened.getsockname()[1])
@@ -183,7 +182,9 @@ def bodies(items: Sequence[Any], together: int = 1) -> list[str]:
     return [json.dumps({"inputs": list(items[i : i + together])}) for i in range(0, len(items), together)]
 
 
-def measured(servers: Sequence[Server], made: Made, *, rounds: int, seconds: float, at: Sequence[int]) -> dict[str, Figures]:
+def measured(
+    servers: Sequence[Server], made: Made, *, rounds: int, seconds: float, at: Sequence[int]
+) -> dict[str, Figures]:
     """Every server at every concurrency, round by round."""
     found = {server.name: Figures() for server in servers}
     expected: list[Any] | None = None
@@ -202,9 +203,7 @@ def measured(servers: Sequence[Server], made: Made, *, rounds: int, seconds: flo
                         drive(up, bodies(made.items), concurrency=concurrency, seconds=seconds),
                     )
                 if server.name.startswith("ours"):
-                    figures.seen(
-                        "large", drive(up, bodies(made.items, TOGETHER), concurrency=8, seconds=seconds)
-                    )
+                    figures.seen("large", drive(up, bodies(made.items, TOGETHER), concurrency=8, seconds=seconds))
                     rate = figures.rounds["c64 rate"][-1] / 2
                     figures.seen("half", drive(up, bodies(made.items), concurrency=64, seconds=seconds, rate=rate))
                 figures.add("rss", memory(up.pid))
@@ -228,12 +227,16 @@ def raw(made: Made, rounds: int, precision: str) -> float:
 def table(found: dict[str, Figures], at: Sequence[int], base: str) -> None:
     """One line for each server."""
     heads = [f"c={c}: requests/s (x {base})" for c in at]
-    print(f"\n| server | {' | '.join(heads)} | p50 at 1 | p50/p99 at {at[-1]} | errors | RSS MB | ready s | differs by |")
+    print(
+        f"\n| server | {' | '.join(heads)} | p50 at 1 | p50/p99 at {at[-1]} | errors | RSS MB | ready s | differs by |"
+    )
     print("|---" * (len(heads) + 7) + "|")
     for name, figures in found.items():
         rates = []
         for c in at:
-            ratios = [a / b for a, b in zip(figures.rounds[f"c{c} rate"], found[base].rounds[f"c{c} rate"], strict=True)]
+            ratios = [
+                a / b for a, b in zip(figures.rounds[f"c{c} rate"], found[base].rounds[f"c{c} rate"], strict=True)
+            ]
             rates.append(f"{figures.mid(f'c{c} rate'):.0f} ({median(ratios):.2f})")
         last = f"c{at[-1]}"
         print(
@@ -252,7 +255,9 @@ def extras(found: dict[str, Figures], loops: dict[str, float]) -> None:
             continue
         loop = loops["int8" if "int8" in name else "fp32"]
         each = figures.mid("large rate") * TOGETHER
-        print(f"{name}: {TOGETHER} inputs a request, concurrency 8: {each:.0f} sequences/s, {each / loop:.0%} of the loop's {loop:.0f}")
+        print(
+            f"{name}: {TOGETHER} inputs a request, concurrency 8: {each:.0f} sequences/s, {each / loop:.0%} of the loop's {loop:.0f}"
+        )
         p50, p99 = figures.mid("half p50"), figures.mid("half p99")
         print(f"{name}: half of the peak, Poisson: p50 {p50:.2f} ms, p99 {p99:.2f} ms, {p99 / p50:.1f} times")
 
@@ -278,7 +283,10 @@ def main() -> None:
         kept = [server for server in servers if not chosen.only or server.name in chosen.only.split(",")]
         shared = {"rounds": chosen.rounds, "seconds": chosen.seconds}
         ceiling = measured([idle], text, rounds=1, seconds=chosen.seconds, at=CONCURRENCY)["nothing"]
-        print("the client against a server that does nothing:", ", ".join(f"{ceiling.mid(f'c{c} rate'):.0f}/s at {c}" for c in CONCURRENCY))
+        print(
+            "the client against a server that does nothing:",
+            ", ".join(f"{ceiling.mid(f'c{c} rate'):.0f}/s at {c}" for c in CONCURRENCY),
+        )
         found = measured(kept, text, at=CONCURRENCY, **shared)
         loops = {"fp32": raw(text, chosen.rounds, "")}
         print("\nclassifier: 2 bidirectional layers of 128 units, 20,000 words, 8 to 64 of them in a text")

@@ -35,7 +35,7 @@ class Made:
 
 def words() -> list[str]:
     """Made-up words, from 2 to 9 letters."""
-    draw = random.Random(SEED)
+    draw = random.Random(SEED)  # noqa: S311
     found: dict[str, None] = {}
     while len(found) < VOCABULARY:
         found["".join(draw.choices(string.ascii_lowercase, k=draw.randint(2, 9)))] = None
@@ -44,14 +44,14 @@ def words() -> list[str]:
 
 def texts(count: int, *, seed: int = 1) -> list[str]:
     """Texts of 8 to 64 words, 25 in the mean."""
-    draw, known = random.Random(seed), words()
+    draw, known = random.Random(seed), words()  # noqa: S311
     lengths = [min(64, 8 + int(draw.expovariate(1 / 18.5))) for _ in range(count)]
     return [" ".join(draw.choices(known, k=length)) for length in lengths]
 
 
 def series(count: int, *, seed: int = 1) -> list[dict[str, Any]]:
     """Monthly series of 60 values each."""
-    draw = random.Random(seed)
+    draw = random.Random(seed)  # noqa: S311
     return [{"values": [round(100 + 0.3 * t + draw.gauss(0, 5), 3) for t in range(60)]} for _ in range(count)]
 
 
@@ -62,7 +62,7 @@ def classifier(folder: Path, *, hidden: int = 128, seed: int = SEED) -> Made:
     state = card.state.model_validate(
         {"labels": ["negative", "positive"], "counts": [5000, 5000], "vocabulary": words()}
     )
-    return _made("sentiment", folder, config, state, texts(512), seed)
+    return _made("sentiment", folder, config, state, texts(512), seed=seed)
 
 
 def forecaster(folder: Path, *, seed: int = SEED) -> Made:
@@ -72,10 +72,10 @@ def forecaster(folder: Path, *, seed: int = SEED) -> Made:
     state = card.state.model_validate(
         {"horizon": 12, "look_back": 50, "season": 12, "adjust": False, "log": False, "scale": 0.1, "windows": 100}
     )
-    return _made("forecasting", folder, config, state, series(512), seed)
+    return _made("forecasting", folder, config, state, series(512), seed=seed)
 
 
-def _made(task: str, folder: Path, config: Config, state: Schema, items: Sequence[Any], seed: int) -> Made:
+def _made(task: str, folder: Path, config: Config, state: Schema, items: Sequence[Any], *, seed: int) -> Made:
     codec, network = catalog.codec(task), catalog.network(task)
     torch.manual_seed(seed)
     net = network.build(state, config).eval()

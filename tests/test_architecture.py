@@ -28,6 +28,7 @@ LAYERS: dict[str, int] = {
     "models.predictor": 3,
     "models.footprint": 3,
     "models.artifact": 3,
+    "models.calibration": 3,
     "models.devices": 3,
     "models.nets": 4,
     "models.runtimes.torch_run": 7,
@@ -52,6 +53,7 @@ LAYERS: dict[str, int] = {
     "app.serving": 9,
     "app.serving.inspections": 10,
     "app.serving.predictions": 10,
+    "app.serving.served": 10,
     "app.serving.sessions": 10,
     "app.jobs": 12,
     "app.jobs.problems": 10,
@@ -73,6 +75,8 @@ FORBIDDEN: dict[str, set[str]] = {
     "app.services": {"torch", "fastapi", "starlette"},
     "app.db": {"torch", "fastapi", "starlette", "models"},
     "app.serving.batcher": {"torch", "fastapi", "starlette", "sqlalchemy", "models"},
+    "app.serving.streams": {"torch", "numpy", "fastapi", "starlette", "sqlalchemy", "models"},
+    "app.serving.pace": {"torch", "numpy", "fastapi", "starlette", "sqlalchemy", "models"},
 }
 
 

@@ -47,18 +47,13 @@ def metrics(use: Use, request: Request) -> Response:
     """Prometheus text."""
     if use.settings.metrics_key:
         use.keys.check(request.headers.get("authorization"), "admin")
-    for gauge in (use.metrics.jobs, use.metrics.queue, use.metrics.items, use.metrics.batches):
-        gauge.clear()  # what is gone since the last look is not shown for ever
+    use.metrics.jobs.clear()  # what is gone since the last look is not shown for ever
     counts = use.jobs.counts()
     for state in get_args(State):
         use.metrics.jobs.labels(state).set(counts.get(state, 0))
     use.metrics.sessions.set(len(use.sessions))
     use.metrics.session_bytes.set(use.sessions.bytes)
-    for served in use.loaded.held():
-        labels = (served.version.model, str(served.version.version))
-        use.metrics.queue.labels(*labels).set(sum(batcher.depth for batcher in served.batchers))
-        use.metrics.items.labels(*labels).set(sum(batcher.stats.requests for batcher in served.batchers))
-        use.metrics.batches.labels(*labels).set(sum(batcher.stats.batches for batcher in served.batchers))
+    use.metrics.versions.told = [served.figures() for served in use.loaded.held()]
     return Response(use.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -1,6 +1,7 @@
 """One typed route per task, made from its card. Knows schemas; no task by name, no tensors."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any, TypeVar
 
@@ -8,13 +9,21 @@ from fastapi import APIRouter, Body, Header, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from app.api.deps import Use, require
+from app.api.lean import LeanRoute
 from app.api.problems import responses
 from app.errors import Flaw, Invalid, TooLarge
+from app.serving.predictions import Asking
 from models import catalog
 from models.task import Card
 
 GONE = 499
 """What the log says of a caller who left; nobody reads the response."""
+PATIENCE = 0.05
+"""Seconds before somebody looks whether the caller is still there."""
+Milliseconds = Annotated[int, Field(ge=1, le=600_000)]
+BULK = re.compile(r"(^|[,\s])u=[4-7]\b")
+"""An urgency below the usual in a `Priority` header (RFC 9218)."""
+PRIORITY = "`u=4` to `u=7`: bulk, answered after what is urgent (RFC 9218). Anything else is ignored."
 T = TypeVar("T")
 
 
@@ -28,7 +37,7 @@ class Answering(BaseModel):
 
 def router() -> APIRouter:
     """A route for every task of the catalogue."""
-    made = APIRouter(prefix="/v1", tags=["predict"])
+    made = APIRouter(prefix="/v1", tags=["predict"], route_class=LeanRoute)
     for card in catalog.cards().values():
         request, response = _shapes(card)
         made.add_api_route(
@@ -78,9 +87,10 @@ def _handler(card: Card, request: type[BaseModel], response: type[BaseModel]) ->
         http: Request,
         body: Annotated[request, Body(openapi_examples={card.name: {"value": example}})],  # type: ignore[valid-type]
         use: Use,
-        _caller: Annotated[str, require("predict")],
-        x_deadline_ms: Annotated[int | None, Header(ge=1, le=600_000)] = None,
-    ) -> Any:
+        caller: Annotated[str, require(LeanRoute.scope)],
+        x_deadline_ms: Annotated[Milliseconds | None, Header()] = None,
+        priority: Annotated[str | None, Header(description=PRIORITY)] = None,
+    ) -> Response:
         most = use.settings.max_inputs
         given: Any = body
         if len(given.inputs) > most:
@@ -90,7 +100,8 @@ def _handler(card: Card, request: type[BaseModel], response: type[BaseModel]) ->
         if form is not None and len(given.inputs) > 1:
             flaw = Flaw(detail=f"{form} holds one output; {len(given.inputs)} inputs were sent", pointer="/inputs")
             raise Invalid(flaw.detail, errors=[flaw])
-        work = use.predictions.predict(card.name, given.inputs, model=given.model, params=given.params, seconds=seconds)
+        asking = Asking(caller=caller, seconds=seconds, bulk=priority is not None and bool(BULK.search(priority)))
+        work = use.predictions.predict(card.name, given.inputs, model=given.model, params=given.params, asking=asking)
         answer = await unless_gone(http, work)
         if answer is None:
             return Response(status_code=GONE)
@@ -98,23 +109,53 @@ def _handler(card: Card, request: type[BaseModel], response: type[BaseModel]) ->
         if form is not None:
             return Response(card.media[form](outputs[0]), media_type=form)
         answering = Answering(name=version.model, version=version.version, task=version.task)
-        return response.model_construct(model=answering, outputs=outputs)
+        whole = response.model_construct(model=answering, outputs=outputs)  # our own codec's: validated when made
+        return Response(response.__pydantic_serializer__.to_json(whole), media_type="application/json")
 
     predict.__doc__ = f"{card.title}: one output per input, in the same order."
     return predict
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
-    """The work's result; None, and the work dropped, when the caller hangs up first."""
-    working, leaving = asyncio.create_task(work), asyncio.create_task(_gone(request))
+    """The work's result; None, and the work dropped, when the caller hangs up first.
+
+    Nobody looks for that in the first moments: most work is done by then, and looking costs a task.
+    """
+    leaving = _Leaving(request, asyncio.current_task())
+    timer = asyncio.get_running_loop().call_later(PATIENCE, leaving.watch)
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return await working if working.done() else None
+        return await work
+    except asyncio.CancelledError:
+        if not leaving.gone:
+            raise
+        return None
     finally:
-        working.cancel()
-        leaving.cancel()
+        timer.cancel()
+        leaving.end()
 
 
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+class _Leaving:
+    """Waits for the caller's leaving, and cancels the task that works for it."""
+
+    __slots__ = ("_request", "_watching", "_working", "gone")
+
+    def __init__(self, request: Request, working: asyncio.Task[Any] | None) -> None:
+        self._request, self._working = request, working
+        self._watching: asyncio.Task[None] | None = None
+        self.gone = False
+
+    def watch(self) -> None:
+        self._watching = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        if self._working is not None:
+            self.gone = True
+            self._working.cancel()
+
+    def end(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+        if self.gone and self._working is not None:
+            self._working.uncancel()

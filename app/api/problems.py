@@ -120,6 +120,15 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unforeseen)
 
 
+async def answered(request: Request, error: Exception) -> JSONResponse:
+    """The same for what no router answers."""
+    if isinstance(error, CellgateError):
+        return await _ours(request, error)
+    if isinstance(error, RequestValidationError):
+        return await _validation(request, error)
+    return _failed(request, error)
+
+
 async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, CellgateError)  # noqa: S101  for the type checker: the handler is registered so
     headers = {}
@@ -178,8 +187,17 @@ def _methods(request: Request) -> set[str]:
 
 
 async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
-    request_id = getattr(request.state, "request_id", "")
-    log.error("unforeseen error", path=request.url.path, request_id=request_id, exc_info=error)
-    headers = {"X-Request-ID": request_id}  # sent around the middleware that adds it
+    response = _failed(request, error)
+    response.headers["X-Request-ID"] = getattr(request.state, "request_id", "")  # sent around the middleware
+    return response
+
+
+def _failed(request: Request, error: Exception) -> JSONResponse:
+    log.error(
+        "unforeseen error",
+        path=request.url.path,
+        request_id=getattr(request.state, "request_id", ""),
+        exc_info=error,
+    )
     detail = "the service failed; its log has the cause under this request_id"
-    return problem(request, 500, detail, kind="internal", headers=headers)
+    return problem(request, 500, detail, kind="internal")

@@ -1,25 +1,30 @@
-"""Groups waiting items into batches. Knows time and queues, never tensors.
+"""Groups waiting items into batches. Knows time, queues and costs, never tensors.
 
-One batcher serves one loaded version. Nothing waits while a stream is idle; while all are busy what
-comes in gathers, and the next free stream takes what fits together: equal params, near lengths.
+One batcher serves one loaded version. A request that is alone runs its own forward pass, where that is quick;
+else streams take what waits: the item whose turn it is, and others that go well with it (equal params, near
+lengths, by the measured pace of the version). Turns are fair among callers (start-time fair queueing, Goyal et
+al. 1996): what one caller sends at once comes after the first of another's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections import deque
-from collections.abc import Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from app.errors import Full, Late
+from app.serving.pace import GUESS, Pace
+from app.serving.streams import Streams
 
-BATCH = 64
-"""Items in a batch at most."""
-STRETCH = 1.5
-"""How much longer than the first of its batch an item may be."""
+SEEN = 256
+"""Waiting items that are looked at for one batch."""
+AGED = 2.0
+"""Seconds after which what is bulk has waited long enough to be served like the rest."""
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+"""Upper ends of the classes in which batches are counted."""
 
 
 class Waiting(Protocol):
@@ -37,149 +42,302 @@ class Model(Protocol):
 
 @dataclass(slots=True)
 class Stats:
-    """What a batcher has done."""
+    """What a batcher has done. Seconds are sums."""
 
     requests: int = 0
+    items: int = 0
     batches: int = 0
+    inline: int = 0
+    """Batches that ran where the request was."""
     largest: int = 0
     refused: int = 0
     late: int = 0
+    left: int = 0
+    """Requests whose caller went away."""
     seconds: float = 0.0
-    """Time spent in forward passes."""
+    """In forward passes."""
+    waited: float = 0.0
+    """In the queue, over all items."""
+    steps: int = 0
+    padded: int = 0
+    """Steps that batches had, padding included."""
+    sizes: list[int] = field(default_factory=lambda: [0] * len(SIZES))
+    """Batches of each class of `SIZES`."""
+
+    @property
+    def waste(self) -> float | None:
+        """The share of steps that was padding."""
+        return 1 - self.steps / self.padded if self.padded else None
+
+    def __add__(self, other: Stats) -> Stats:
+        both = {name: getattr(self, name) + getattr(other, name) for name in self.__slots__}
+        both["largest"] = max(self.largest, other.largest)
+        both["sizes"] = [a + b for a, b in zip(self.sizes, other.sizes, strict=True)]
+        return Stats(**both)
 
 
-@dataclass(slots=True)
+class _Request:
+    """Some items that were asked together."""
+
+    __slots__ = ("deadline", "future", "key", "left", "outputs", "params")
+
+    def __init__(self, count: int, params: Any, key: Hashable, deadline: float, future: asyncio.Future[Any]) -> None:
+        self.params, self.key, self.deadline, self.future = params, key, deadline, future
+        self.outputs: list[Any] = [None] * count
+        self.left = count
+
+
 class _Item:
-    example: Waiting
-    params: Any
-    key: Hashable
-    deadline: float
-    future: asyncio.Future[Any] = field(repr=False)
+    """One of them, waiting for its turn."""
+
+    __slots__ = ("came", "example", "index", "request", "turn")
+
+    def __init__(self, request: _Request, index: int, example: Waiting, turn: float, came: float) -> None:
+        self.request, self.index, self.example, self.turn, self.came = request, index, example, turn, came
 
 
 class Batcher:
-    """Batches for one model. Belongs to one event loop; the forward runs in `pool`, off it."""
+    """Batches for one model. Belongs to one event loop; forward passes run in `streams`, or here where alone."""
 
-    def __init__(self, model: Model, pool: ThreadPoolExecutor, *, streams: int = 1, capacity: int = 1024) -> None:
-        self.model, self.pool, self.capacity = model, pool, capacity
+    def __init__(self, model: Model, streams: Streams, *, capacity: int = 1024, pace: Pace = GUESS) -> None:
+        self.model, self.streams, self.capacity, self.pace = model, streams, capacity, pace
         self.stats = Stats()
-        self._idle = streams
-        self._streams = streams
-        self._waiting: deque[_Item] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._pace = 0.01  # seconds per item, a moving average
+        self.used = 0.0
+        self._lanes: tuple[list[_Item], list[_Item]] = ([], [])
+        """Interactive and bulk, each in the order of turns."""
+        self._clock = 0.0
+        """The turn of the item that was served last."""
+        self._turns: dict[Hashable, tuple[float, int]] = {}
+        """Of each caller with requests under way: its next turn, and how many they are."""
+        self._running = 0
+        self._stale = False
+        """Whether a request ended before its items were served."""
+        self._gap, self._came = math.inf, -math.inf
+        """Seconds between items lately, and when the last one came."""
+        self._drag = 1.0
+        """How many times their expected time forward passes took lately: options may ask for more than usual."""
+        streams.add(self)
 
     @property
-    def depth(self) -> int:
+    def waiting(self) -> int:
         """Items that wait."""
-        return len(self._waiting)
+        return len(self._lanes[0]) + len(self._lanes[1])
 
     @property
     def busy(self) -> bool:
         """Whether anything waits or runs."""
-        return bool(self._waiting or self._tasks)
+        return bool(self.waiting or self._running)
 
-    async def submit(self, examples: Sequence[Waiting], params: Any, *, key: Hashable, deadline: float) -> list[Any]:
+    async def submit(
+        self,
+        examples: Sequence[Waiting],
+        params: Any,
+        *,
+        key: Hashable,
+        deadline: float,
+        caller: Hashable = "",
+        bulk: bool = False,
+    ) -> list[Any]:
         """The answers to some examples, in order; all of them or an error. `deadline` is on `time.monotonic`.
 
-        Raises `Full` when the queue cannot hold them, `Late` when the deadline passes first. When the
-        caller is cancelled, what has not begun is dropped.
+        `key` is equal where params are. Raises `Full` when the queue cannot hold them, `Late` when the deadline
+        passes first. When the waiting is cancelled, what has not begun is dropped.
         """
         self.stats.requests += 1
-        if len(self._waiting) + len(examples) > self.capacity and self._waiting:
+        self.streams.requests += 1
+        self.streams.asked += 1
+        try:
+            if await self._alone(examples) and time.monotonic() < deadline:
+                return self._inline(examples, params)
+            return await self._queued(examples, params, key, deadline, caller, bulk=bulk)
+        finally:
+            self.streams.requests -= 1
+
+    async def _alone(self, examples: Sequence[Waiting]) -> bool:
+        """Whether these are better answered at once: nothing else is under way, and the loop may stand so long."""
+        if self.streams.requests > 1 or not self.pace.measured:
+            return False
+        expected = self.pace.seconds(len(examples), max(example.length for example in examples))
+        if not self.streams.quick(expected * self._drag):
+            return False
+        await asyncio.sleep(0)  # others may have come in the same moment
+        return self.streams.requests == 1
+
+    def _inline(self, examples: Sequence[Waiting], params: Any) -> list[Any]:
+        began = time.perf_counter()
+        try:
+            return self.model.answer(examples, params)
+        finally:
+            self.stats.inline += 1
+            self._counted([example.length for example in examples], time.perf_counter() - began)
+
+    async def _queued(
+        self, examples: Sequence[Waiting], params: Any, key: Hashable, deadline: float, caller: Hashable, *, bulk: bool
+    ) -> list[Any]:
+        self._admit(len(examples))
+        loop = asyncio.get_running_loop()
+        request = _Request(len(examples), params, key, deadline, loop.create_future())
+        timer = loop.call_later(max(0.0, deadline - time.monotonic()), self._expire, request)
+        self._enqueue(request, examples, caller, bulk=bulk)
+        try:
+            await request.future
+        except asyncio.CancelledError:
+            self.stats.left += 1
+            self._stale = True
+            raise
+        finally:
+            timer.cancel()
+            begins, others = self._turns[caller]
+            if others > 1:
+                self._turns[caller] = begins, others - 1
+            else:
+                del self._turns[caller]
+        return request.outputs
+
+    def _admit(self, count: int) -> None:
+        if self.waiting + count > self.capacity and self.waiting:
             self.stats.refused += 1
-            wait = self._pace * len(self._waiting) / self._streams
-            raise Full(f"{len(self._waiting)} items are waiting for this model", retry_after=wait)
-        loop = asyncio.get_running_loop()
-        items = [_Item(example, params, key, deadline, loop.create_future()) for example in examples]
-        self._waiting.extend(items)
-        self._start()
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                return [await item.future for item in items]
-        except TimeoutError:
-            self.stats.late += 1
-            raise _late() from None
-        finally:
-            for item in items:
-                item.future.cancel()
+            each = self.pace.seconds(1, 1) if not self.stats.items else self.stats.seconds / self.stats.items
+            raise Full(
+                f"{self.waiting} items are waiting for this model",
+                retry_after=each * self.waiting / self.streams.count,
+            )
 
-    def _start(self) -> None:
-        while self._idle and (batch := self._next()):
-            self._idle -= 1
-            task = asyncio.get_running_loop().create_task(self._run(batch))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    def _next(self) -> list[_Item]:
-        """The oldest item that is still wanted, and others that go well with it."""
+    def _enqueue(self, request: _Request, examples: Sequence[Waiting], caller: Hashable, *, bulk: bool) -> None:
+        """Line up by turns. The items of one request are spread: others of the same caller come between."""
         now = time.monotonic()
-        while self._waiting and not self._wanted(self._waiting[0], now):
-            self._waiting.popleft()
-        if not self._waiting:
-            return []
-        first = self._waiting[0]
-        low, high = first.example.length / STRETCH, first.example.length * STRETCH
-        batch: list[_Item] = []
-        kept: deque[_Item] = deque()
-        for item in self._waiting:
-            fits = len(batch) < BATCH and item.key == first.key and low <= item.example.length <= high
-            if not fits:
-                kept.append(item)
-            elif self._wanted(item, now):
-                batch.append(item)
-        self._waiting = kept
-        return batch
+        begins, others = self._turns.get(caller, (0.0, 0))
+        begins = max(begins, self._clock)
+        spread = others + 1
+        self._turns[caller] = begins + 1, others + 1
+        items = [_Item(request, index, example, begins + index * spread, now) for index, example in enumerate(examples)]
+        gap = (now - self._came) / len(items)
+        self._gap, self._came = gap if self._gap == math.inf else 0.8 * self._gap + 0.2 * gap, now
+        with self.streams.ready:
+            lane = self._lanes[bulk]
+            in_order = not lane or lane[-1].turn <= items[0].turn
+            lane.extend(items)
+            if not in_order:
+                lane.sort(key=_turn)
+            self.streams.ready.notify(len(items))
 
-    def _wanted(self, item: _Item, now: float) -> bool:
-        if item.future.done():
-            return False
-        if now > item.deadline:
-            _fail(item, _late())
-            return False
-        return True
+    def _expire(self, request: _Request) -> None:
+        if not request.future.done():
+            self.stats.late += 1
+            self._stale = True
+            request.future.set_exception(late())
 
-    async def _run(self, batch: list[_Item]) -> None:
-        began = time.monotonic()
+    # what streams ask, under `streams.ready`
+
+    def depth(self, *, bulk: bool) -> int:
+        interactive, others = self._lanes
+        if bulk:
+            return len(others)
+        aged = bool(others) and time.monotonic() - others[0].came > AGED
+        return len(interactive) + aged
+
+    def take(self, *, idle: int) -> tuple[Callable[[], None], float] | float:
+        """The next batch: the item whose turn it is, and those that go well with it, from both lanes."""
+        now = time.monotonic()
+        if self._stale:
+            self._stale = False
+            for lane in self._lanes:
+                lane[:] = [item for item in lane if not item.request.future.done()]
+        first = self._first(now)
+        if first is None:
+            return 0.0
+        near = [
+            item
+            for lane in self._lanes
+            for item in lane[:SEEN]
+            if item is not first and item.request.key == first.request.key
+        ]
+        chosen = self.pace.chosen(first.example.length, [item.example.length for item in near])
+        chosen = chosen[: max(1, math.ceil(self.waiting / (1 + idle))) - 1]  # streams that idle get their share
+        if (pause := self._pause(first, len(chosen), now, idle)) > 0:
+            return pause
+        batch = [first, *(near[index] for index in chosen)]
+        taken = set(map(id, batch))
+        for lane in self._lanes:
+            lane[:] = [item for item in lane if id(item) not in taken]
+        self._clock = max(self._clock, first.turn)
+        self._running += 1
+        self.stats.waited += sum(now - item.came for item in batch)
+        steps = max(item.example.length for item in batch)
+        return (lambda: self._run(batch)), self.pace.seconds(len(batch), steps)
+
+    def _first(self, now: float) -> _Item | None:
+        interactive, others = self._lanes
+        if others and (not interactive or now - others[0].came > AGED):
+            return others[0]
+        return interactive[0] if interactive else None
+
+    def _pause(self, first: _Item, others: int, now: float, idle: int) -> float:
+        """Seconds worth waiting: where streams are short, and another item is due before its company has paid."""
+        saved = self.pace.saved(first.example.length)
+        waited = now - first.came
+        if idle or others or waited >= saved or self._gap >= saved:
+            return 0.0
+        return saved - waited
+
+    # what streams do
+
+    def _run(self, batch: list[_Item]) -> None:
+        began = time.perf_counter()
+        answered = self._answered(batch)
+        spent = time.perf_counter() - began
+        batch[0].request.future.get_loop().call_soon_threadsafe(self._deliver, answered, spent)
+
+    def _answered(self, batch: list[_Item]) -> list[tuple[_Item, Any]]:
+        """Each item with its output, or its error: what is wrong with one is no fault of its company."""
         try:
-            await self._answer(batch)
-        finally:
-            spent = time.monotonic() - began
-            self.stats.batches += 1
-            self.stats.largest = max(self.stats.largest, len(batch))
-            self.stats.seconds += spent
-            self._pace = 0.9 * self._pace + 0.1 * spent / len(batch)
-            self._idle += 1
-            self._start()
-
-    async def _answer(self, batch: list[_Item]) -> None:
-        """Answer a batch; when that fails, each alone: what is wrong with one is no fault of its company."""
-        loop = asyncio.get_running_loop()
-        try:
-            examples = [item.example for item in batch]
-            outputs = await loop.run_in_executor(self.pool, self.model.answer, examples, batch[0].params)
-            for item, output in zip(batch, outputs, strict=True):
-                if not item.future.done():
-                    item.future.set_result(output)
+            outputs = self.model.answer([item.example for item in batch], batch[0].request.params)
+            return list(zip(batch, outputs, strict=True))
         except Exception as error:
             if len(batch) == 1:
-                _fail(batch[0], error)
-                return
-            for item in batch:
-                if not item.future.done():
-                    await self._answer([item])
+                return [(batch[0], error)]
+            return [each for item in batch for each in self._answered([item])]
+
+    def _deliver(self, answered: list[tuple[_Item, Any]], spent: float) -> None:
+        self._running -= 1
+        self._counted([item.example.length for item, _ in answered], spent)
+        for item, output in answered:
+            request = item.request
+            if request.future.done():
+                continue
+            if isinstance(output, Exception):
+                request.future.set_exception(output)
+                continue
+            request.outputs[item.index] = output
+            request.left -= 1
+            if not request.left:
+                request.future.set_result(None)
+
+    def _counted(self, lengths: Sequence[int], seconds: float) -> None:
+        stats, count, longest = self.stats, len(lengths), max(lengths)
+        stats.batches += 1
+        stats.items += count
+        stats.largest = max(stats.largest, count)
+        stats.seconds += seconds
+        stats.steps += sum(lengths)
+        stats.padded += count * longest
+        self._drag += 0.2 * (seconds / self.pace.seconds(count, longest) - self._drag)
+        stats.sizes[next(i for i, most in enumerate(SIZES) if count <= most or most == SIZES[-1])] += 1
 
     async def drain(self) -> None:
         """Wait until everything that was submitted is answered."""
         while self.busy:
             await asyncio.sleep(0.005)
 
+    def close(self) -> None:
+        """Take no more part in the streams."""
+        self.streams.remove(self)
 
-def _late() -> Late:
+
+def late() -> Late:
+    """The deadline of a request passed."""
     return Late("the deadline passed before the answer was there", retry_after=1.0)
 
 
-def _fail(item: _Item, error: Exception) -> None:
-    if not item.future.done():
-        item.future.set_exception(error)
-        item.future.exception()  # seen: a caller who left must not leave a warning behind
+def _turn(item: _Item) -> float:
+    return item.turn

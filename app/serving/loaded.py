@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,13 +22,15 @@ import structlog
 from app.blobs import Blobs
 from app.errors import CellgateError, Conflict, Full, NotFound
 from app.services.registry import PRODUCTION, Pointers, Reference, Registry, VersionView
+from app.serving import calibrated
 from app.serving.batcher import Batcher, Model
+from app.serving.served import Served, Stepping
+from app.serving.streams import Streams
 from app.serving.unpacked import Unpacked
 from app.settings import Settings
 from models import artifact, devices, predictor
 from models.artifact import ArtifactError
 from models.predictor import Predictor
-from models.stream import Stepper
 
 log = structlog.get_logger("cellgate.serving")
 
@@ -40,37 +42,9 @@ IDLE = 60.0
 """Seconds without a caller after which a version that no alias points at leaves memory."""
 KEPT = 16
 """Versions in memory at most; the least recently used goes first."""
+QUIET = 5.0
+"""Seconds that the measuring of a version waits at most until no request is under way."""
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Stepping:
-    """A version where sequences arrive step by step, and what batches their steps."""
-
-    stepper: Stepper
-    batcher: Batcher
-
-
-@dataclass(kw_only=True)
-class Served:
-    """A version in memory."""
-
-    version: VersionView
-    predictor: Predictor
-    batcher: Batcher
-    stepping: Stepping | str
-    """What answers sequences that arrive step by step; or why the version cannot."""
-    device: str
-    loaded_at: float
-    used: int = 0
-    """Callers between `get` and their answer."""
-    used_at: float = 0.0
-    """When the last of them came, on `time.monotonic`."""
-
-    @property
-    def batchers(self) -> list[Batcher]:
-        """All that answers for it."""
-        return [self.batcher, *([] if isinstance(self.stepping, str) else [self.stepping.batcher])]
 
 
 class Loaded:
@@ -86,15 +60,17 @@ class Loaded:
         self._pointers = Pointers(aliases={}, defaults={})
         self._live: dict[tuple[str, str], int] = {}
         """Where each alias answers from: what it points at, once that is loaded."""
-        self._forward = ThreadPoolExecutor(settings.streams, thread_name_prefix="forward")
+        self.streams = Streams(settings.streams or cores())
         self._chores = ThreadPoolExecutor(2, thread_name_prefix="load")
+        self._measuring = ThreadPoolExecutor(1, thread_name_prefix="pace")
         self._looking = asyncio.Lock()
         self._looks = 0
         self._watching: asyncio.Task[None] | None = None
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._beside: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Learn where the aliases point, and keep looking."""
+        await self.streams.start()
         await self.refresh()
         self._watching = asyncio.create_task(self._watch())
 
@@ -105,11 +81,14 @@ class Loaded:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
         for served in self._served.values():
-            for batcher in served.batchers:
-                await batcher.drain()
-            served.predictor.close()
+            await served.drain()
+            served.close()
         self._served.clear()
-        self._forward.shutdown(wait=True)
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
+        await self._off(self.streams.close)
+        self._measuring.shutdown(wait=True, cancel_futures=True)
         self._chores.shutdown(wait=True)
 
     async def get(self, reference: str | None, task: str) -> Served:
@@ -170,21 +149,7 @@ class Loaded:
             await self._ask(lambda: self.registry.version(*key))  # says what is missing
             failure = self._failures[key][0] if key in self._failures else None
             return {"model": key[0], "version": key[1], "loaded": False, "failure": failure}
-        stats = [batcher.stats for batcher in served.batchers]
-        batches = sum(each.batches for each in stats)
-        return {
-            "model": key[0],
-            "version": key[1],
-            "loaded": True,
-            "device": served.device,
-            "requests": sum(each.requests for each in stats),
-            "batches": batches,
-            "largest_batch": max(each.largest for each in stats),
-            "queue": sum(batcher.depth for batcher in served.batchers),
-            "refused": sum(each.refused for each in stats),
-            "late": sum(each.late for each in stats),
-            "mean_batch_seconds": sum(each.seconds for each in stats) / batches if batches else None,
-        }
+        return {"model": key[0], "version": key[1], "loaded": True, "device": served.device, **served.stats()}
 
     def held(self) -> list[Served]:
         """What is in memory."""
@@ -283,12 +248,28 @@ class Loaded:
             _, oldest = self._served.popitem(last=False)
             self._retire(oldest)
         served.used_at = time.monotonic()
+        self._started(self._pace(served))
         kept = {each.version.digest for each in self._served.values()}
         await self._off(lambda: self.unpacked.sweep(kept))
         return served
 
     def _batcher(self, model: Model) -> Batcher:
-        return Batcher(model, self._forward, streams=self.settings.streams, capacity=self.settings.max_queue)
+        return Batcher(model, self.streams, capacity=self.settings.max_queue)
+
+    async def _pace(self, served: Served) -> None:
+        """Learn what its forward passes cost, beside the answers; for good where nobody asked for any meanwhile."""
+        folder = self.unpacked.folder / served.version.digest
+        path = calibrated.place(folder, device=served.device, threads=self.settings.threads)
+        pace = await self._off(lambda: calibrated.kept(path))
+        if pace is None:
+            ends = time.monotonic() + QUIET
+            while self.streams.requests and time.monotonic() < ends:
+                await asyncio.sleep(0.05)
+            before = self.streams.asked
+            pace = await self._off(lambda: calibrated.measure(served.predictor), self._measuring)
+            if pace.measured and self.streams.asked == before:
+                await self._off(functools.partial(calibrated.keep, pace, path))
+        served.paced(pace)
 
     async def _placed(self, version: VersionView) -> tuple[Predictor, str]:
         """A version on a device; those that nobody has asked for longest make room. Raises `NoRoom`."""
@@ -332,16 +313,20 @@ class Loaded:
     def _retire(self, served: Served) -> None:
         async def wait() -> None:
             await asyncio.sleep(0.05)  # who waited for the loading has not said so yet
-            while served.used or any(batcher.busy for batcher in served.batchers):
+            while served.used or served.busy:
                 await asyncio.sleep(0.05)
-            served.predictor.close()
+            served.close()
 
-        task = asyncio.create_task(wait())
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
+        self._started(wait())
 
-    async def _off(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._chores, call)
+    def _started(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it beside all else, and be held until it is done."""
+        task = asyncio.create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    async def _off(self, call: Callable[[], T], pool: ThreadPoolExecutor | None = None) -> T:
+        return await asyncio.get_running_loop().run_in_executor(pool or self._chores, call)
 
     async def _ask(self, call: Callable[[], T]) -> T:
         """Ask the registry. Raises `Full` when the database does not answer."""
@@ -352,3 +337,8 @@ class Loaded:
         except Exception as error:
             log.error("the registry does not answer", error=type(error).__name__)
             raise Full("models cannot be looked up now", retry_after=2.0) from error
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

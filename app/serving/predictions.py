@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app.errors import Flaw, Invalid
@@ -12,7 +13,20 @@ from models.batch import Example
 from models.task import Fault, Params
 
 if TYPE_CHECKING:
-    from app.serving.loaded import Loaded, Served
+    from app.serving.loaded import Loaded
+    from app.serving.served import Served
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """Who asks, and how."""
+
+    caller: str
+    """Turns are fair among callers."""
+    seconds: float
+    """Until the answer is of no use."""
+    bulk: bool = False
+    """Whether it goes after what is not."""
 
 
 class Predictions:
@@ -22,15 +36,23 @@ class Predictions:
         self.loaded = loaded
 
     async def predict(
-        self, task: str, inputs: Sequence[Any], *, model: str | None, params: Params, seconds: float
+        self,
+        task: str,
+        inputs: Sequence[Any],
+        *,
+        model: str | None,
+        params: Params,
+        asking: Asking,
     ) -> tuple[VersionView, list[Any]]:
         """One output per input, in order. Raises `NotFound`, `Conflict`, `Invalid`, `Full`, `Late`."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + asking.seconds
         served = await self.loaded.get(model, task)
         try:
             examples = _prepared(served, inputs, params)
             key = params.model_dump_json()
-            outputs = await served.batcher.submit(examples, params, key=key, deadline=deadline)
+            outputs = await served.batcher.submit(
+                examples, params, key=key, deadline=deadline, caller=asking.caller, bulk=asking.bulk
+            )
         finally:
             self.loaded.done(served)
         return served.version, outputs

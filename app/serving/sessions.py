@@ -26,7 +26,8 @@ from models.stream import Memory, Packed, Sent, Stepper
 from models.task import Fault, Params, Schema
 
 if TYPE_CHECKING:
-    from app.serving.loaded import Loaded, Served, Stepping
+    from app.serving.loaded import Loaded
+    from app.serving.served import Served, Stepping
     from app.settings import Settings
 
 SchemaT = TypeVar("SchemaT", bound=Schema)
@@ -169,7 +170,9 @@ class Sessions:
                 stepping = _stepping(served)
                 example = self._prepared(stepping.stepper, session, steps)
                 key = session.params.model_dump_json()
-                answers = await stepping.batcher.submit([example], session.params, key=key, deadline=deadline)
+                answers = await stepping.batcher.submit(
+                    [example], session.params, key=key, deadline=deadline, caller=owner
+                )
             finally:
                 self.loaded.done(served)
             outputs, memory = answers[0]

@@ -29,18 +29,15 @@ class OnnxRun:
         options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._sessions = {
-            FORWARD if path.name == "net.onnx" else path.name.split(".")[1]: onnxruntime.InferenceSession(
-                path.read_bytes(), options, providers=["CPUExecutionProvider"]
-            )
+            FORWARD if path.name == "net.onnx" else path.name.split(".")[1]: _Session(path, options)
             for path in sorted(folder.glob("net*.onnx"))
         }
 
     def __call__(self, function: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         session = self._sessions[function]
-        wanted = {entry.name: np.asarray(inputs[entry.name]) for entry in session.get_inputs()}
-        names = [entry.name for entry in session.get_outputs()]
+        wanted = {name: np.asarray(inputs[name]) for name in session.inputs}
         try:
-            return dict(zip(names, session.run(names, wanted), strict=True))
+            return dict(zip(session.outputs, session.held.run(session.outputs, wanted), strict=True))
         except RuntimeException as error:
             if "alloc" not in str(error):  # the runtime has no type for it, but two sentences
                 raise
@@ -49,3 +46,12 @@ class OnnxRun:
     def close(self) -> None:
         """Free the graphs."""
         self._sessions.clear()
+
+
+class _Session:
+    """A graph, and the names that it knows."""
+
+    def __init__(self, path: Path, options: onnxruntime.SessionOptions) -> None:
+        self.held = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.inputs = [entry.name for entry in self.held.get_inputs()]
+        self.outputs = [entry.name for entry in self.held.get_outputs()]

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from app.factory import create_app
+from app.serving.pace import GUESS
 from tests.app import served
 
 
@@ -23,14 +24,15 @@ def test_a_caller_who_hangs_up_is_dropped_from_the_queue(tmp_path: Path, archive
     async def main() -> None:
         async with app.router.lifespan_context(app):
             loaded = await made.loaded.load("reviews")
-            gate = threading.Event()
-            made.loaded._forward.submit(gate.wait, 10)  # the only stream is busy
+            gate, answer = threading.Event(), loaded.predictor.answer
+            loaded.predictor.answer = lambda *asked: (gate.wait(10), answer(*asked))[1]  # the only stream is busy
+            loaded.paced(GUESS)  # and nothing is answered beside it
             running = asyncio.create_task(_post(app, asyncio.Event()))
             await asyncio.sleep(0.1)
             hung_up = asyncio.Event()
             waiting = asyncio.create_task(_post(app, hung_up))
             await asyncio.sleep(0.1)
-            assert loaded.batcher.depth == 1
+            assert loaded.batcher.waiting == 1
             hung_up.set()
             assert await asyncio.wait_for(waiting, 5) == 499
             gate.set()
