@@ -23,8 +23,9 @@ from torch.utils.data import DataLoader
 
 from models import catalog
 from models.batch import Batch, Example, batches
+from models.learner import CLIP
 from models.monitor import Silent
-from models.trainer import CLIP, train
+from models.trainer import train
 
 BAR = 1.5
 LENGTHS = (21.0, 9.5, 4, 56)

@@ -85,6 +85,11 @@ class Config(Schema):
     batch_steps: int = Field(
         4096, ge=1, le=10_000_000, description="Padded time steps in one batch at most; bounds memory."
     )
+    refit: bool = Field(
+        False,
+        description="Once the best epoch is known, learn anew for as many from the training and the validation part "
+        "together. The validation scores stay those of before; with no test part nothing has judged the final weights.",
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic while learning; `auto` takes what the device runs best."
     )

@@ -230,6 +230,14 @@ def test_a_seed_gives_its_weights_interrupted_or_not_and_another_seed_others(lea
     assert not all(one.equal(two) for one, two in rest)
 
 
+def test_validation_rows_can_be_learnt_from_as_well(learnt: Learnt) -> None:
+    once, anew = (learn(learnt.card.name, hidden=8, epochs=1, refit=refit) for refit in (False, True))
+    assert anew.metrics["refit_epochs"] == 1
+    assert anew.metrics["validation_loss"] == once.metrics["validation_loss"], "that of before"
+    pairs = zip(once.net.state_dict().values(), anew.net.state_dict().values(), strict=True)
+    assert not all(one.equal(two) for one, two in pairs)
+
+
 def test_a_warm_start_begins_where_the_version_stood(learnt: Learnt) -> None:
     card, trained = learnt.card, learnt.trained
     network = catalog.network(card.name)

@@ -17,6 +17,7 @@ from models import catalog
 NOT_SEARCHED = {
     "seed": "a lucky seed is no finding: `compare` holds seeds against each other",
     "processes": "it changes no result",
+    "refit": "the validation part, which trials are held against, is then learnt from",
 }
 """Options that no study may vary, and why."""
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from models import checkpoint, trainer
+from models.batch import batches
 from models.checkpoint import Checkpoint, CheckpointError
 from models.monitor import Stopped, TrainingError
 from models.warm import Warm
@@ -127,7 +128,7 @@ class Cramped(tiny.TinyNetwork):  # type: ignore[misc]
 
 def test_memory_that_runs_out_halves_the_batch_once_and_learns_the_same() -> None:
     config = {"epochs": 2, "dropout": 0.0}
-    largest = max(len(chosen) for chosen in trainer.batches([9] * 120, steps=60))
+    largest = max(len(chosen) for chosen in batches([9] * 120, steps=60))
     watch = Watch()
     parts = {"train": [row for row in tiny.rows(600) if len(row.values) == 9][:32], "validation": tiny.rows(20, seed=1)}
     roomy = run(config=config | {"batch_steps": 90}, parts=parts)

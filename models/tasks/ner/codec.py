@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -22,7 +22,7 @@ from models.task import Params, Vectors
 from models.tasks.ner.schema import CARD, NerConfig, NerEntity, NerItem, NerOutput, Row, State
 from models.tasks.ner.tags import OUTSIDE, spans
 from models.tasks.ner.tokens import places
-from models.vocab import SPECIAL, UNKNOWN
+from models.vocab import SPECIAL, UNKNOWN, Vocabulary
 from models.vocab import counted as ranked
 
 WIDTH = 20
@@ -33,6 +33,9 @@ ENOUGH = 100
 """Entities that an eagerness needs; fewer say more of themselves than of the network."""
 EAGERNESS = sorted((step / 4 for step in range(-4, 13)), key=abs)
 """Those that are tried; of equal ones the least is taken."""
+SIGNS = "@#*-_.,:;!?()[]\"'|~/\\"
+"""What may stand about a word that is known without: signs of a mention, of a hashtag, of emphasis."""
+CASES = SPECIAL + 8
 AT_ONCE = 64
 """Windows that the network reads in one call: the longest text costs no more memory."""
 
@@ -72,14 +75,16 @@ class NerCodec(TagCodec[Row, "str | NerItem", NerOutput, State, Params, NerConfi
     def learn(self, rows: Sequence[Row], config: NerConfig, vectors: Vectors | None = None) -> State:
         kinds = sorted({span.label for row in rows for span in row.spans})
         labels = [OUTSIDE, *(f"{letter}-{kind}" for kind in kinds for letter in "BI")]
-        tokens = [row.words for row in rows]
-        known = ranked(([w.lower() for w in words] for words in tokens), least=config.min_count, most=config.max_words)
-        table = rows_of(known, vectors, config.vector_rows) if vectors else {word: i for i, word in enumerate(known)}
+        lower = [[word.lower() for word in row.words] for row in rows]
+        table = rows_of(ranked(lower, least=1, most=MOST_VECTOR_WORDS), vectors, config.vector_rows) if vectors else {}
         return State(
             **counted((row.bio for row in rows), first=labels),
-            words=list(table),
-            rows_of_words=[SPECIAL + row for row in table.values()],
-            characters=ranked(("".join(words) for words in tokens), least=2, most=MOST_CHARACTERS),
+            words=ranked(lower, least=config.min_count, most=config.max_words),
+            characters=ranked(("".join(row.words) for row in rows), least=2, most=MOST_CHARACTERS),
+            readers=config.readers,
+            given=list(table),
+            given_rows=list(table.values()),
+            given_cases=[cases_of(word, vectors) for word in table] if vectors else [],
             vector_width=vectors.width if vectors else None,
         )
 
@@ -91,10 +96,13 @@ class NerCodec(TagCodec[Row, "str | NerItem", NerOutput, State, Params, NerConfi
         for row, spelt in zip(characters, ends_of, strict=True):
             row[: len(spelt)] = state.character_index.ids(spelt)
         arrays = {
-            "words": np.array([row_of(token, state.word_rows) for token in tokens], dtype=np.int64),
+            "words": np.array([learnt(token, state.word_index) for token in tokens], dtype=np.int64),
             "characters": characters,
             "shapes": np.array([shape_of(spelt) for spelt in ends_of], dtype=np.int64),
         }
+        if state.vector_width is not None:
+            found = [known(token, state.given_index) for token in tokens]
+            arrays["given"], arrays["cases"] = np.array(found, dtype=np.int64).T
         ends = window_ends(tokens, config.max_tokens)
         return Example(arrays=arrays, length=len(tokens), context=Read(ends=ends, of=cut))
 
@@ -201,37 +209,45 @@ def output(cut: Cut, windows: Sequence[tuple[list[str], list[float]]]) -> NerOut
 
 
 def rows_of(words: Sequence[str], vectors: Vectors, most: int) -> dict[str, int]:
-    """Rows of a table for the words of the training part, and for the words of given vectors that share their
-    rows or need at most `most` more. A word is left out that has its lower-cased form's row."""
-    table: dict[str, int] = {}
+    """Rows of a table for those of the words that have given vectors, and for the words of given vectors that share
+    their rows or need at most `most` more. A word is left out that has its lower-cased form's row."""
     taken: dict[int, int] = {}
     """Row of the vectors -> row of the table."""
-    rows = 0
-    for word in words:
-        given = vectors.rows.get(word)
-        row = rows if given is None else taken.setdefault(given, rows)
-        table[word] = row
-        rows += row == rows
-    limit = rows + most
+    table = {word: taken.setdefault(vectors.rows[word], len(taken)) for word in words if word in vectors.rows}
+    limit = len(taken) + most
     for word, given in islice(vectors.rows.items(), MOST_VECTOR_WORDS):
         lower = word.lower()
         if word in table or (lower != word and vectors.rows.get(lower) == given):
             continue
-        if given not in taken and rows < limit:
-            taken[given] = rows
-            rows += 1
-        if given in taken:
-            table[word] = taken[given]
+        if given in taken or len(taken) < limit:
+            table[word] = taken.setdefault(given, len(taken))
     return table
 
 
-def row_of(token: str, rows: dict[str, int]) -> int:
-    """The row of a word: as it is written, in lower case, or without the sign of a mention or hashtag."""
+def cases_of(word: str, vectors: Vectors) -> int:
+    """The cases in which given vectors know a word: it tells a name from what only stands first in a sentence."""
+    lower = word.lower()
+    forms = (lower, lower.capitalize(), lower.upper())
+    return sum((form in vectors.rows) << bit for bit, form in enumerate(forms))
+
+
+def learnt(token: str, words: Vocabulary) -> int:
+    """The number of a word of the training part, in lower case and, if need be, without the signs about it."""
     lower = token.lower()
-    for form in (token, lower, lower.lstrip("@#")):
-        if form in rows:
-            return rows[form]
-    return UNKNOWN
+    whole, bare = words.ids([lower, lower.strip(SIGNS)])
+    return bare if whole == UNKNOWN else whole
+
+
+def known(token: str, given: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    """The numbers of a word of given vectors and of its cases: as it is written, without the signs about it, or in
+    another case."""
+    bare = token.strip(SIGNS)
+    lower = bare.lower()
+    for form in (token, token.lower(), bare, lower, lower.capitalize(), lower.upper()):
+        if form in given:
+            row, cases = given[form]
+            return SPECIAL + row, SPECIAL + cases
+    return UNKNOWN, UNKNOWN
 
 
 def shape_of(token: str) -> int:

@@ -175,14 +175,22 @@ class NerConfig(Config):
     epochs: int = Field(25, ge=1, le=10_000, description="Passes over the training part at most.")
     patience: int = Field(8, ge=1, le=10_000, description="Epochs without a better score before stopping.")
     batch_steps: int = Field(768, ge=1, le=10_000_000, description="Padded tokens in one batch at most.")
-    embedding: int = Field(100, ge=1, le=1024, description="Width of a word's vector; that of `vectors` where given.")
+    embedding: int = Field(100, ge=1, le=1024, description="Width of a word's learnt vector.")
     filters: int = Field(64, ge=1, le=1024, description="Filters of the convolution over the characters of a word.")
     kernel: int = Field(3, ge=1, le=15, description="Characters that a filter sees at once.")
     word_dropout: float = Field(
         0.15, ge=0.0, lt=1.0, description="Share of words made unknown while learning, so that spelling must do."
     )
+    readers: int = Field(
+        1,
+        ge=1,
+        le=8,
+        description="Networks that read side by side and learn each for itself; their scores are averaged.",
+    )
     vectors: str | None = Field(
-        None, pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="Uploaded word vectors to start from; fine-tuned."
+        None,
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
+        description="Uploaded word vectors to read beside those that are learnt; they stay as they are.",
     )
     vector_rows: int = Field(
         30_000,
@@ -201,18 +209,28 @@ class State(TagState):
     """What is counted before learning."""
 
     words: list[str]
-    """Words of the training part, and of given vectors."""
-    rows_of_words: list[int]
-    """The row of the table of vectors that each word has; words of given vectors may share one."""
+    """Words of the training part, in lower case."""
     characters: list[str]
+    readers: int = 1
+    given: list[str] = []
+    """Words of given vectors."""
+    given_rows: list[int] = []
+    """The row of the table of given vectors that each of these has; some share one."""
+    given_cases: list[int] = []
+    """In which cases each of them is known, bit by bit: lower, with a capital, in capitals."""
     eagerness: float = 0.0
     """What `O` is worth less at each token, so that as many entities are found as serve F1 best."""
     vector_width: int | None = None
 
     @cached_property
-    def word_rows(self) -> dict[str, int]:
-        """The row of each word."""
-        return dict(zip(self.words, self.rows_of_words, strict=True))
+    def word_index(self) -> Vocabulary:
+        """The ids of learnt words."""
+        return Vocabulary(self.words)
+
+    @cached_property
+    def given_index(self) -> dict[str, tuple[int, int]]:
+        """The row and the cases of each word of given vectors."""
+        return dict(zip(self.given, zip(self.given_rows, self.given_cases, strict=True), strict=True))
 
     @cached_property
     def character_index(self) -> Vocabulary:

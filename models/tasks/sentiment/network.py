@@ -38,7 +38,7 @@ class Reader(nn.Module):
     def forward(self, words: Tensor, subwords: Tensor, lengths: Tensor) -> Tensor:
         """words (B, T), subwords (B, T, K), lengths (B,) -> logits (B, C)."""
         if self.training and self.word_dropout:
-            words = forgotten(words, self.word_dropout)
+            (words,) = forgotten(self.word_dropout, words)
         pieces = (subwords > PADDING).sum(-1, keepdim=True).clamp(min=1)
         x = self.words(words) + self.subwords(subwords).sum(2) / pieces
         steps, last = self.encoder(self.dropout(x), lengths)
@@ -55,7 +55,7 @@ class SentimentNetwork(LabelNetwork[State, SentimentConfig]):
     def initialise(self, net: nn.Module, state: State, config: SentimentConfig, vectors: Vectors | None) -> None:
         super().initialise(net, state, config, vectors)
         if vectors is not None:
-            give(net.words, dict(enumerate(state.vocabulary, start=SPECIAL)), vectors)
+            give(net.words.weight.data, dict(enumerate(state.vocabulary, start=SPECIAL)), vectors)
             nn.init.normal_(net.subwords.weight, std=0.01)  # faint, so as not to blur what is given
 
     def names(self, state: State) -> Mapping[str, tuple[Sequence[Hashable], ...]]:

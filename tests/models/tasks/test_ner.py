@@ -136,7 +136,7 @@ def said(scores: list[list[float]], transitions: Any = None) -> Run:
 
 
 def test_a_score_is_the_probability_of_just_this_stretch() -> None:
-    state = State(labels=["O", "B-x", "I-x"], counts=[1, 1, 1], rows=1, words=[], rows_of_words=[], characters=[])
+    state = State(labels=["O", "B-x", "I-x"], counts=[1, 1, 1], rows=1, words=[], characters=[])
     batch = CODEC.collate([CODEC.example("a b", ALL, state, NerConfig())])
     p_begin, p_on = np.log([0.3, 0.6, 0.1]), np.log([0.25, 0.05, 0.7])
     (output,) = CODEC.predict(said([p_begin, p_on]), batch, ALL, state)
@@ -148,7 +148,7 @@ def test_a_score_is_the_probability_of_just_this_stretch() -> None:
 
 
 def test_as_many_entities_are_told_as_serve_the_validation_part_best() -> None:
-    state = State(labels=["O", "B-x", "I-x"], counts=[1, 1, 1], rows=1, words=[], rows_of_words=[], characters=[])
+    state = State(labels=["O", "B-x", "I-x"], counts=[1, 1, 1], rows=1, words=[], characters=[])
     wary = said([np.log([0.6, 0.4, 1e-9]).tolist()])
     batch = CODEC.collate([CODEC.example("a", ALL, state, NerConfig())])
     assert CODEC.calibrate(wary, [batch] * 99, state, [[["B-x"]]] * 99) == state
@@ -175,7 +175,7 @@ def test_no_network_ever_answers_tags_that_bio_forbids(seed: int) -> None:
     state = CODEC.learn(sample(CARD)["train"], NerConfig())
     config = NerConfig(hidden=4, embedding=4)
     net = NETWORK.build(state, config)
-    torch.nn.init.normal_(net.output.weight, std=5)
+    torch.nn.init.normal_(net.readers[0].output.weight, std=5)
     outputs = ask(
         Predictor(CODEC, state, config, TorchRun(net, NETWORK)), [row.text or "x" for row in sample(CARD)["train"]]
     )
@@ -230,6 +230,7 @@ def test_a_label_that_no_training_row_has_counts_as_a_mistake_and_not_in_the_los
 
 def test_a_state_keeps_its_indices_out_of_its_file(learnt: tuple) -> None:
     state = learnt[0].state
-    assert state.word_rows
+    assert len(state.word_index)
+    assert state.given_index == {}
     assert state.character_index
     assert set(json.loads(state.model_dump_json())) == set(State.model_fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 import torch
 
 from models.batch import Batch
+from models.nets.crf import negative_log_likelihood
 from models.task import Params
-from models.tasks.ner.codec import CODEC, KINDS, WIDTH, rows_of, shape_of, window_ends
+from models.tasks.ner.codec import CODEC, KINDS, WIDTH, cases_of, known, rows_of, shape_of, window_ends
 from models.tasks.ner.network import NETWORK
 from models.tasks.ner.schema import CARD, NerConfig, Row, State
+from models.trainer import train
 from models.vectors import WordVectors
 from models.vocab import SPECIAL, UNKNOWN
 from tests.samples import sample
@@ -61,20 +64,57 @@ VECTORS = WordVectors(
 
 def test_given_vectors_make_words_known_that_no_row_has() -> None:
     table = rows_of(["in", "rome"], VECTORS, 2)
-    assert table == {"in": 0, "rome": 1, "Paris": 2, "paris": 3, "oslo": 1}  # "Rome" is "rome"; "far" is one too many
-    assert rows_of(["in", "rome"], VECTORS, 0) == {"in": 0, "rome": 1, "oslo": 1}
+    assert table == {"rome": 0, "Paris": 1, "paris": 2, "oslo": 0}  # "Rome" is "rome"; "far" is one too many
+    assert rows_of(["in", "rome"], VECTORS, 0) == {"rome": 0, "oslo": 0}
     config = NerConfig(vectors="given", hidden=4)
     row = Row(tokens=["in", "Rome"], tags=["O", "B-p"])
     state = CODEC.learn([row], config, VECTORS)
     net = NETWORK.build(State.model_validate_json(state.model_dump_json()), config)
     NETWORK.initialise(net, state, config, VECTORS)
-    oslo, paris = (net.words.weight[state.word_rows[word]].detach() for word in ("oslo", "Paris"))
+    oslo, paris = (net.given[known(word, state.given_index)[0]] for word in ("oslo", "Paris"))
     assert torch.allclose(oslo / oslo.norm(), torch.tensor([-1.0, 0, 1]) / 2**0.5, atol=1e-4)
     assert torch.allclose(paris / paris.norm(), torch.tensor([1.0, 2, 3]) / 14**0.5, atol=1e-4)
-    assert not net.words.weight[0].any()
-    groups = NETWORK.parameter_groups(net, config)
-    assert sum(len(group["params"]) for group in groups) == len(list(net.parameters()))
-    assert min(group.get("lr_scale", 1.0) for group in groups) < 1
+    assert not net.given[:SPECIAL].any()
+
+
+def test_given_vectors_are_read_and_never_learnt() -> None:
+    config = NerConfig(vectors="given", hidden=4, embedding=4, filters=4, epochs=2)
+    rows = [Row(tokens=["in", "Rome"], tags=["O", "B-p"]), Row(tokens=["oslo"], tags=["B-p"])]
+    trained = train(CODEC, NETWORK, {"train": rows, "validation": rows, "test": []}, config, vectors=VECTORS)
+    torch.manual_seed(config.seed)
+    fresh = NETWORK.build(trained.state, config)
+    NETWORK.initialise(fresh, trained.state, config, VECTORS)
+    assert trained.net.given.any()
+    assert trained.net.given.equal(fresh.given)
+    assert not trained.net.readers[0].words.weight.equal(fresh.readers[0].words.weight)
+
+
+def test_a_word_of_given_vectors_is_known_in_any_case_and_tells_in_which_they_have_it() -> None:
+    assert [cases_of(word, VECTORS) for word in ("rome", "Paris", "oslo", "never")] == [0b011, 0b011, 0b001, 0]
+    capitals = WordVectors({"NASA": 0, "Nasa": 1}, np.ones((2, 3), dtype=np.float16))
+    assert cases_of("NASA", capitals) == 0b110
+    index = {"rome": (0, 3), "Oslo": (1, 2), "NASA": (2, 4)}
+    said = {"rome": 0, "ROME": 0, "*Rome*": 0, "#rome": 0, "OSLO": 1, "oslo": 1, "@nasa:": 2, "nas": None, "*": None}
+    for token, row in said.items():
+        expected = (UNKNOWN, UNKNOWN) if row is None else (SPECIAL + row, SPECIAL + [3, 2, 4][row])
+        assert known(token, index) == expected, token
+
+
+def test_readers_learn_each_for_itself_and_answer_by_their_mean() -> None:
+    rows = sample(CARD)["train"][:4]
+    config = NerConfig(hidden=4, embedding=4, readers=3)
+    state = CODEC.learn(rows, config)
+    net = NETWORK.build(state, config).eval()
+    NETWORK.initialise(net, state, config, None)
+    batch = CODEC.collate([next(CODEC.examples(row, state, config, "train")) for row in rows]).mapped(torch.from_numpy)
+    assert NETWORK.names(state).keys() <= dict(net.named_parameters()).keys()
+    asked = NETWORK.asked(net, batch)
+    opinions = [scores for scores, _ in net.opinions(*asked)]
+    assert not any(one.equal(other) for one, other in itertools.combinations(opinions, 2))
+    assert torch.allclose(net(*asked)[0], sum(opinions) / 3, atol=1e-5)
+    path = batch.arrays["labels"], batch.arrays["lengths"]
+    each = [negative_log_likelihood(*said, *path).sum().item() for said in net.opinions(*asked)]
+    assert NETWORK.loss(net, batch)[0].item() == pytest.approx(sum(each) / 3, rel=1e-5)
 
 
 def change(config: NerConfig) -> Any:
@@ -86,7 +126,7 @@ def change(config: NerConfig) -> Any:
     NETWORK.initialise(net, state, config, VECTORS if config.vectors else None)
     read = CODEC.collate([next(CODEC.examples(row, state, config, "train")) for row in rows])
     tensors: Batch = read.mapped(torch.from_numpy)
-    return NETWORK.loss(net, tensors)[0].item(), len(state.words)
+    return NETWORK.loss(net, tensors)[0].item(), len(state.words), len(net.readers)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +141,7 @@ def change(config: NerConfig) -> Any:
         {"filters": 5},
         {"kernel": 4},
         {"word_dropout": 0.9},
+        {"readers": 2},
         {"vectors": "given"},
         {"min_count": 2},
         {"max_words": 3},
@@ -116,5 +157,5 @@ def test_every_option_of_the_network_changes_something(option: dict[str, Any]) -
 
 def test_fewer_rows_of_given_vectors_are_kept_when_asked() -> None:
     row = Row(tokens=["in", "Rome"], tags=["O", "B-p"])
-    words = [CODEC.learn([row], NerConfig(vectors="given", vector_rows=n), VECTORS).words for n in (0, 1, 30)]
-    assert [len(found) for found in words] == [3, 4, 6]
+    words = [CODEC.learn([row], NerConfig(vectors="given", vector_rows=n), VECTORS).given for n in (0, 1, 30)]
+    assert [len(found) for found in words] == [2, 3, 5]
