@@ -14,7 +14,7 @@ RUN pip install --constraint constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_
 COPY pyproject.toml README.md ./
 RUN mkdir app models migrations \
     && touch app/__init__.py models/__init__.py migrations/__init__.py \
-    && pip install --constraint constraints.txt . \
+    && pip install --constraint constraints.txt .[s3] \
     && pip uninstall --yes cellgate
 COPY app app
 COPY models models

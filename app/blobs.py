@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import importlib
 import os
 import re
+import secrets
 import shutil
 import tempfile
 import time
@@ -16,9 +18,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
-from app.errors import NotFound
+from app.errors import Away, CellgateError, Invalid, NotFound
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+BLOCK = 8 * 1024 * 1024
+"""Bytes of a file that are on their way at once, a few times over: its size bounds no memory."""
+AWS = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 3, "mode": "standard"}}
+"""What does not answer is given up in seconds. Keys and endpoint are taken from the usual `AWS_` variables."""
 
 
 class Blobs(Protocol):
@@ -105,51 +111,86 @@ class FolderBlobs:
 
 
 class RemoteBlobs:
-    """Blobs at any address that fsspec knows (`s3://bucket/cellgate`)."""
+    """Blobs at any address that fsspec knows (`s3://bucket/cellgate`). Raises `Away` for whatever goes wrong there."""
 
     def __init__(self, address: str) -> None:
-        system, root = importlib.import_module("fsspec").core.url_to_fs(address)
+        """Raises `Invalid` where the address means nothing, or a library is missing that it needs."""
+        self._s3 = urlsplit(address).scheme in {"s3", "s3a"}
+        # Other processes write there too: nothing that was listed may be taken for what is there now.
+        options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
+        if self._s3:
+            options |= {"config_kwargs": AWS, "default_block_size": BLOCK, "max_concurrency": 2}
+        try:
+            system, root = importlib.import_module("fsspec").core.url_to_fs(address, **options)
+        except (ImportError, ValueError) as error:
+            raise Invalid(f"CELLGATE_BLOBS: {error}; for s3:// install cellgate[s3]") from None
         self._system: Any = system
         self._root = str(root).rstrip("/")
 
     def put(self, path: Path) -> str:
         found = digest(path)
+        place = self._place(found)
         # Written even where it is there already: its time is then now, and no sweep takes it for a leftover.
-        self._system.makedirs(self._place(found).rpartition("/")[0], exist_ok=True)
-        self._system.put_file(str(path), self._place(found) + ".incoming")
-        self._system.mv(self._place(found) + ".incoming", self._place(found))
+        with reached():
+            if self._s3:  # an object is seen whole or not at all
+                self._system.put_file(str(path), place, chunksize=BLOCK)
+            else:
+                incoming = f"{place}.incoming-{secrets.token_hex(4)}"
+                self._system.makedirs(place.rpartition("/")[0], exist_ok=True)
+                self._system.put_file(str(path), incoming)
+                self._system.mv(incoming, place)
         path.unlink()
         return found
 
     def open(self, digest: str) -> BinaryIO:
-        try:
-            return cast(BinaryIO, self._system.open(self._place(digest), "rb"))
-        except FileNotFoundError:
-            raise NotFound(f"no blob {digest}") from None
+        with reached():
+            try:
+                return cast(BinaryIO, self._system.open(self._place(digest), "rb"))
+            except FileNotFoundError:
+                raise NotFound(f"no blob {digest}") from None
 
     def path(self, digest: str) -> Path | None:
         return None
 
     def exists(self, digest: str) -> bool:
-        return bool(self._system.exists(self._place(digest)))
+        with reached():
+            return bool(self._system.exists(self._place(digest)))
 
     def delete(self, digest: str) -> None:
-        if self.exists(digest):
+        with reached(), contextlib.suppress(FileNotFoundError):
             self._system.rm_file(self._place(digest))
 
     def listed(self) -> Iterator[tuple[str, float]]:
-        now = time.time()
-        for place, facts in self._system.find(self._root, detail=True).items():
-            name = str(place).rpartition("/")[2]
-            if _DIGEST.fullmatch(name):
-                yield name, now - _written(facts)
+        now, folders = time.time(), []
+        with reached(), contextlib.suppress(FileNotFoundError):
+            folders = self._system.ls(self._root, detail=False)
+        for folder in folders:  # one at a time: a large store is never in memory as a whole
+            with reached():
+                files = self._system.find(folder, detail=True)
+            for place, facts in files.items():
+                name = str(place).rpartition("/")[2]
+                if _DIGEST.fullmatch(name):
+                    yield name, now - _written(facts)
 
     def _place(self, digest: str) -> str:
         return f"{self._root}/{_checked(digest)[:2]}/{digest}"
 
 
+@contextlib.contextmanager
+def reached() -> Iterator[None]:
+    """What a store raises that is not there, or refuses, becomes `Away`."""
+    try:
+        yield
+    except CellgateError:
+        raise
+    except Exception as error:  # every store has errors of its own
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise  # the disk here
+        raise Away(f"the blob store cannot be used now ({type(error).__name__})", retry_after=10) from error
+
+
 def open_blobs(address: str) -> Blobs:
-    """The blob store at an address: `file://<folder>`, a bare folder, or any that fsspec knows."""
+    """The blob store at an address: `file://<folder>`, a bare folder, or any that fsspec knows. Raises `Invalid`."""
     parts = urlsplit(address)
     if parts.scheme in {"", "file"}:
         return FolderBlobs(Path(unquote(parts.path)))
@@ -157,13 +198,21 @@ def open_blobs(address: str) -> Blobs:
 
 
 def local(blobs: Blobs, digest: str, scratch: Path) -> Path:
-    """A blob as a file of this machine: its own place in a folder, else a copy in `scratch`."""
+    """A blob as a file of this machine: its own place in a folder, else a copy in `scratch`, checked by its digest.
+
+    Raises `NotFound`, and `Away` where the store does not answer or gives other bytes than were put there.
+    """
     found = blobs.path(digest)
     if found is not None:
         return found
-    copy = scratch / digest
-    with blobs.open(digest) as source, copy.open("wb") as sink:
-        shutil.copyfileobj(source, sink)
+    copy, sums = scratch / digest, hashlib.sha256()
+    with blobs.open(digest) as source, copy.open("wb") as sink, reached():
+        while block := source.read(BLOCK):
+            sums.update(block)
+            sink.write(block)
+    if sums.hexdigest() != digest:
+        copy.unlink()
+        raise Away(f"the blob store gives other bytes for {digest} than were put there", retry_after=10)
     return copy
 
 

@@ -121,7 +121,10 @@ def work(
         signal.signal(number, lambda *_: stopping.set())
     if parent is not None:
         threading.Thread(target=_outlive, args=(parent, stopping), daemon=True).start()
-    worker.run(settings, stopping)
+    try:
+        worker.run(settings, stopping)
+    except CellgateError as error:
+        fail(error.detail)
 
 
 def _outlive(parent: int, stopping: threading.Event) -> None:

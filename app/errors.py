@@ -12,6 +12,7 @@ CellgateError
 └── Busy               try again after `retry_after` seconds
     ├── Limited        the caller's own limit
     ├── Full           the service's
+    ├── Away           the blob store does not answer
     └── Late           the deadline passed before its turn
 """
 
@@ -115,6 +116,12 @@ class Full(Busy):
     """The service's limit, or a model that cannot be loaded now."""
 
     type = "full"
+
+
+class Away(Busy):
+    """A part that the service needs, and that lies elsewhere, does not answer."""
+
+    type = "away"
 
 
 class Late(Busy):

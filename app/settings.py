@@ -37,7 +37,11 @@ class Settings(BaseModel):
         pattern=r"^(postgres(ql)?(\+psycopg)?|sqlite)://",
         description="`postgresql://...`; default: SQLite in the home.",
     )
-    blobs: str | None = Field(None, description="Address of the blob store; default: `file://<home>/blobs`.")
+    blobs: str | None = Field(
+        None,
+        description="Address of the blob store: `s3://bucket/prefix` (extra `s3`; keys and endpoint by the usual "
+        "`AWS_` variables), or any that fsspec knows; default: `file://<home>/blobs`.",
+    )
     workers: int = Field(1, ge=0, le=64, description="Worker processes that `serve` supervises.")
     slots: int = Field(1, ge=1, le=64, description="Trainings that one worker runs at once.")
     executor: Literal["local"] = Field("local", description="Where jobs run: child processes of the worker.")

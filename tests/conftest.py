@@ -20,6 +20,7 @@ from app.db.engine import Database
 from app.db.migrate import upgrade
 from app.settings import Settings
 from tests.postgres import cluster
+from tests.s3 import Store, serving
 
 torch.set_num_threads(1)
 
@@ -76,6 +77,21 @@ def database(database_url: str) -> Iterator[Database]:
     opened = Database(database_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Store]:
+    """A running S3 server, one for each process of the suite."""
+    with serving() as store:
+        yield store
+
+
+@pytest.fixture
+def s3(s3_server: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The server, and this process knows of it."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
 
 
 @pytest.fixture

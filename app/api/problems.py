@@ -39,6 +39,7 @@ STATUS: dict[type[CellgateError], int] = {
     errors.Forbidden: 403,
     errors.Limited: 429,
     errors.Full: 503,
+    errors.Away: 503,
     errors.Late: 504,
 }
 

@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.db.repositories.workers import WorkerRepository
+from app.errors import Away
 from app.jobs import study
 from app.jobs.bell import Bell
 from app.jobs.comparison import compared
@@ -73,6 +74,8 @@ class Loop:
             except OperationalError as error:
                 log.warning("database away", error=type(error.orig).__name__)
                 self.stopping.wait(1.0)
+            except Away as error:
+                log.warning("blobs away", error=error.detail)
             self.bell.wait(most=self._seen_every)
         for thread in list(self._at_work):
             thread.join()
@@ -282,12 +285,20 @@ class Loop:
         """Put a checkpoint where every worker finds it; the one before is then no longer needed."""
         path = Path(data["path"])
         size = path.stat().st_size
-        blob = self._meanwhile(claim, lambda: self.parts.blobs.put(path))
+        try:
+            blob = self._meanwhile(claim, lambda: self.parts.blobs.put(path))
+        except Away as error:
+            if claim.kind in ASKING:  # each piece is needed
+                raise
+            log.warning("blobs away: a checkpoint is passed over", job=claim.id, error=error.detail)
+            path.unlink()
+            return
         place = {name: value for name, value in data.items() if name in PLACE}
         kept = {"piece" if claim.kind in ASKING else "blob": blob, "bytes": size, **place}
         before = self._patiently(lambda: self.queue.checkpoint(claim, kept))
         if before is not None:
-            self.parts.blobs.delete(before)
+            with suppress(Away):  # the sweep finds it
+                self.parts.blobs.delete(before)
 
     def _finish(self, claim: Claim, done: dict[str, Any]) -> None:
         stored = self._meanwhile(claim, lambda: self.parts.registry.store(Path(done["zip"])))

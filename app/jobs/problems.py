@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-from app.errors import CellgateError, Conflict, NotFound
+from app.errors import Away, CellgateError, Conflict, NotFound
 
 TITLES = {
     "bad-data": "Bad data",
@@ -22,7 +22,9 @@ TITLES = {
     "worker-lost": "Worker lost",
 }
 """Every kind that a job's `error.type` may be; docs/problems.md has them all."""
+ANSWERS = "see whether the blob store answers (`cellgate doctor`), then retry the job"
 ASKED: dict[type[CellgateError], tuple[str, str]] = {
+    Away: ("storage-away", ANSWERS),
     NotFound: ("gone", "start a new job that names what is still there"),
     Conflict: ("refused", "settle what the sentence names, then retry the job"),
     CellgateError: ("bad-data", "put right what the sentence names, then retry the job"),
@@ -47,7 +49,7 @@ def of_worker(error: Exception) -> dict[str, Any]:
         kind, detail, remedy = "disk-full", "the disk is full; nothing of the job was registered", FREE
     elif isinstance(error, OSError):
         kind, detail = "storage-away", f"files could not be moved: {type(error).__name__}"
-        remedy = "see whether the blob store answers (`cellgate doctor`), then retry the job"
+        remedy = ANSWERS
     elif isinstance(error, MemoryError):
         kind, detail = "out-of-memory", "the worker's memory ran out"
         remedy = "give the worker more memory, then retry the job"

@@ -13,7 +13,7 @@ import time
 from collections.abc import Set
 from pathlib import Path
 
-from app.blobs import Blobs
+from app.blobs import Blobs, local
 from models import artifact
 
 MOST = 32
@@ -37,11 +37,9 @@ class Unpacked:
             return found
         self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=HALF) as scratch:
-            archive, made = Path(scratch) / "artifact.zip", Path(scratch) / "files"
-            with self.blobs.open(digest) as source, archive.open("wb") as sink:
-                shutil.copyfileobj(source, sink)
+            made = Path(scratch) / "files"
             made.mkdir()
-            artifact.unpack(archive, made)
+            artifact.unpack(local(self.blobs, digest, Path(scratch)), made)
             with contextlib.suppress(OSError):  # another process was first
                 made.rename(found)
         return found

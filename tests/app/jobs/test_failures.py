@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import Conflict, Invalid, NotFound
+from app.errors import Away, Conflict, Invalid, NotFound
 from app.jobs.problems import TITLES, may_pass, of_worker
 
 PAGE = Path(__file__).parents[3] / "docs" / "problems.md"
@@ -27,6 +27,7 @@ def test_the_page_has_every_kind_and_no_other() -> None:
         (Invalid("config.processes: 2 GPUs are wanted, there is 1"), "bad-data"),
         (OSError(errno.ENOSPC, "No space left on device"), "disk-full"),
         (ConnectionResetError("by peer"), "storage-away"),
+        (Away("the blob store cannot be used now", retry_after=10), "storage-away"),
         (MemoryError(), "out-of-memory"),
         (ZeroDivisionError("/home/someone/secret"), "internal"),
     ],

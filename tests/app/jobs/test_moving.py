@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,6 +14,7 @@ import pytest
 
 from app.blobs import FolderBlobs
 from app.db.engine import Database
+from app.errors import Away
 from app.jobs.executors import Message, Order
 from app.jobs.loop import Loop
 from app.jobs.parts import Parts
@@ -37,6 +39,8 @@ class Far(FolderBlobs):
     seconds = LONG
     away = 0
     """How often it does not answer."""
+    full = False
+    """Whether it takes nothing."""
 
     def path(self, digest: str) -> Path | None:
         return None
@@ -47,6 +51,11 @@ class Far(FolderBlobs):
             self.away -= 1
             raise ConnectionError
         return super().open(digest)
+
+    def put(self, path: Path) -> str:
+        if self.full:
+            raise Away("the blob store takes nothing", retry_after=1)
+        return super().put(path)
 
 
 class Refusing:
@@ -70,6 +79,21 @@ class Refusing:
     def kill(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+class Laying(Refusing):
+    """One that lays a checkpoint down before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.laid: Path | None = None
+
+    def messages(self, timeout: float) -> list[Message]:
+        if self.laid is not None:
+            return super().messages(timeout)
+        self.laid = self.orders[0].checkpoints / "laid"
+        self.laid.write_bytes(b"what was learnt")
+        return [("checkpoint", {"path": str(self.laid), "epoch": 1, "step": 0})]
 
 
 @pytest.fixture
@@ -165,5 +189,19 @@ def test_a_blob_store_that_does_not_answer_for_a_moment_costs_a_moment(parts: Pa
         view = until(jobs, job, "failed")
     assert view.attempt == 2
     assert "files could not be moved: ConnectionError" in [move.reason for move in view.transitions]
+    assert view.error is not None
+    assert view.error["detail"] == "as told"
+
+
+def test_a_training_outlives_a_blob_store_that_takes_no_checkpoint(parts: Parts) -> None:
+    blobs: Any = parts.blobs
+    blobs.seconds, blobs.full = 0.0, True
+    executor = Laying()
+    jobs, job = submitted(parts)
+    with at_work(replace(parts, executor=executor)):
+        view = until(jobs, job, "failed")
+    assert executor.laid is not None
+    assert not executor.laid.exists(), "what is passed over takes no room"
+    assert view.attempt == 1
     assert view.error is not None
     assert view.error["detail"] == "as told"
