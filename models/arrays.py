@@ -91,7 +91,7 @@ class Numbers:
     def _shape(self, axes: int) -> Any:
         number: Any = Number | None if self.missing else Number
         step: Any = Annotated[list[number], Field(min_length=1, max_length=self.most_width)] if axes == 2 else number
-        return Annotated[list[step], Field(min_length=1, max_length=self.most_steps)]
+        return Annotated[list[step], Field(min_length=1, max_length=self.most_steps, fail_fast=True)]
 
     @cached_property
     def _lists(self) -> dict[int, TypeAdapter[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -48,16 +48,66 @@ def steps(lines: Iterator[Line], field: str, *, column: str | None = None) -> It
         yield number, {**kept, field: [_step(record) if column is None else record[column] for _, record in held]}
 
 
+def number(cell: Any) -> Any:
+    """What a cell holds: its number where text is one, None where it is missing. Raises `ValueError` in a sentence."""
+    if cell in MISSING:
+        return None
+    if not isinstance(cell, str):
+        return cell
+    try:
+        if "_" in cell:
+            raise ValueError("Python alone reads 1_000 as a number")
+        return float(cell)
+    except ValueError:
+        raise ValueError(f"'{cell[:40]}' is no number; write it as 1234.5, and leave what is missing empty") from None
+
+
 def moment(value: Any) -> datetime | None:
-    """A time, in UTC where it names no zone; None for what is none."""
-    if isinstance(value, str) and "-" in value[1:]:
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            return None
+    """A time, in UTC where it names no zone; None for what is none. A month (2024-01) or a quarter (2024Q1) is the
+    first moment of it."""
+    if isinstance(value, str) and re.search(r".[-/Q]", value):
+        value = _read(value)
     if not isinstance(value, datetime):
         return None
     return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+
+
+def unreadable(times: Sequence[Any]) -> int | None:
+    """The place of the first that should be a time and is none: where others are, or where it is a text that is no
+    number either. All times may be lacking, or count."""
+    read = [moment(time) for time in times]
+    if any(read):
+        return next((at for at, time in enumerate(read) if time is None), None)
+    return next((at for at, time in enumerate(times) if isinstance(time, str) and not _counts(time)), None)
+
+
+def _counts(time: str) -> bool:
+    try:
+        float(time)
+    except ValueError:
+        return False
+    return True
+
+
+def no_time(value: Any) -> str:
+    """What is wrong with a text that is no time."""
+    return f"'{str(value)[:40]}' is no time; write it as 2024-01-31 or 2024-01-31T00:00:00Z"
+
+
+MONTH = re.compile(r"(\d{4})[-/](\d{1,2})")
+QUARTER = re.compile(r"(\d{4})[- ]?Q([1-4])")
+
+
+def _read(text: str) -> datetime | None:
+    month, quarter = MONTH.fullmatch(text), QUARTER.fullmatch(text)
+    try:
+        if month:
+            return datetime(int(month[1]), int(month[2]), 1, tzinfo=UTC)
+        if quarter:
+            return datetime(int(quarter[1]), 3 * int(quarter[2]) - 2, 1, tzinfo=UTC)
+        return datetime.fromisoformat(text.replace("/", "-") if text[4:5] == "/" else text)
+    except ValueError:
+        return None
 
 
 def _step(record: Mapping[str, Any]) -> list[Any]:

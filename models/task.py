@@ -162,8 +162,8 @@ class Card:
     split_by: Literal["rows", "time"] = "rows"
     """`rows`: a row lies in one part. `time`: a row without a `split` gives to every part, and
     `Codec.examples` cuts it along time."""
-    table: Callable[[Iterator[Line]], Iterator[Line]] | None = None
-    """How the records of a table (CSV, TSV, Parquet) become rows; None: a record is a row."""
+    table: Callable[[Iterator[Line]], Iterator[Line | Bad]] | None = None
+    """How the records of a table (CSV, TSV, Parquet) become rows, or faults by line; None: a record is a row."""
     headed: bool = True
     """Whether the first line of a CSV or TSV file names its columns; else `table` gets it as a record, with columns
     called "1", "2" and so on."""

@@ -174,8 +174,11 @@ def _records(path: Path, card: Card, media_type: str, faults: _Faults) -> Iterat
         yield from readable()
         return
     try:
-        for number, record in card.table(readable()):
-            yield number, dict(record)
+        for made in card.table(readable()):
+            if isinstance(made, Bad):
+                faults.add(made.line, made.detail)
+            else:
+                yield made[0], dict(made[1])
     except Fault as fault:
         faults.add(last, fault.detail)
     except (ValueError, TypeError, LookupError, OverflowError, RecursionError):

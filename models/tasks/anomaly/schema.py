@@ -32,7 +32,7 @@ class Item(Schema):
     """A series, whole or up to now. A bare list of values is one, too."""
 
     values: Series = Field(description="A number a step, or F numbers a step; null where a value is missing.")
-    timestamps: list[Moment] | None = Field(
+    timestamps: Annotated[list[Moment], Field(fail_fast=True)] | None = Field(
         default=None, description="The time of each step: tells the hour and the weekday, and dates the events."
     )
 

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from models.tables import MISSING, moment
+from models.readers import Bad
+from models.tables import moment, no_time, number, unreadable
 from models.task import Fault, Line, Part, Tally
 
 TIMES = ("timestamp", "timestamps", "time", "date", "datetime", "ds")
+MARKS = {"true": 1, "false": 0}
+"""Labels that are words."""
 LABELS = ("label", "labels", "anomaly", "is_anomaly")
 
 
@@ -83,31 +86,44 @@ class _Gathered:
     values: list[list[Any]] = field(default_factory=list)
     times: list[Any] = field(default_factory=list)
     labels: list[Any] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
 
 
-def table(lines: Iterator[Line]) -> Iterator[Line]:
+def table(lines: Iterator[Line]) -> Iterator[Line | Bad]:
     """A table as series: a record a step, with a column of times, of labels, of the series' `id` and of its `split`
     where there are such; every other column is a feature.
 
     Where every time of a series can be read, its steps are put in their order.
     """
     series: dict[str | None, _Gathered] = {}
-    for number, record in lines:
+    for line, record in lines:
         if "values" in record:
-            yield number, record
+            yield line, record
             continue
         cells = dict(record)
+        columns = {column.lower(): column for column in cells}
         name, split = cells.pop("id", None), cells.pop("split", None)
-        time = next((cells.pop(column) for column in TIMES if column in cells), None)
-        label = next((cells.pop(column) for column in LABELS if column in cells), None)
-        found = series.setdefault(None if name is None else str(name), _Gathered(number, split))
+        time, label = (
+            next((cells.pop(columns[column]) for column in names if column in columns), None)
+            for names in (TIMES, LABELS)
+        )
+        found = series.setdefault(None if name is None else str(name), _Gathered(line, split))
         if split != found.split:
             raise Fault(f"the series '{name}' names the parts '{found.split}' and '{split}'; a series lies in one")
-        found.values.append([None if cell in MISSING else cell for cell in cells.values()])
+        step: list[Any] = []
+        for column, cell in cells.items():
+            try:
+                step.append(number(cell))
+            except ValueError as error:
+                step.append(None)
+                yield Bad(line, f"{column[:80]}: {error}")
+        found.values.append(step)
         found.times.append(time)
-        found.labels.append(label)
+        found.lines.append(line)
+        found.labels.append(MARKS.get(str(label).lower(), label))
     for name, found in series.items():
-        yield found.line, _row(name, found)
+        odd = unreadable(found.times)
+        yield (found.line, _row(name, found)) if odd is None else Bad(found.lines[odd], no_time(found.times[odd]))
 
 
 def _row(name: str | None, found: _Gathered) -> dict[str, Any]:

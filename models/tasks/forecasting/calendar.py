@@ -39,11 +39,12 @@ def horizon(freq: str | None) -> int:
 
 
 def following(start: datetime, freq: str, *, skip: int, count: int) -> list[str]:
-    """The times (RFC 3339) of `count` steps after the first `skip` from `start`. Raises `OverflowError`."""
+    """The times (RFC 3339) of `count` steps after the first `skip` from `start`, which is of its own zone: the last of
+    a month there stays the last. Raises `OverflowError`."""
     many, unit = parse(freq)
-    first = start.replace(tzinfo=UTC) if start.tzinfo is None else start.astimezone(UTC)
+    first = start.replace(tzinfo=UTC) if start.tzinfo is None else start
     moments = (_moved(first, many * index, unit) for index in range(skip, skip + count))
-    return [moment.isoformat().replace("+00:00", "Z") for moment in moments]
+    return [moment.astimezone(UTC).isoformat().replace("+00:00", "Z") for moment in moments]
 
 
 def _moved(start: datetime, steps: int, unit: str) -> datetime:
@@ -56,19 +57,45 @@ def _moved(start: datetime, steps: int, unit: str) -> datetime:
         ends = start.day == calendar.monthrange(start.year, start.month)[1]
         return start.replace(year=year, month=month, day=last if ends else min(start.day, last))
     if unit == "B":
-        weeks, days = divmod(start.weekday() + steps, 5)
+        weeks, days = divmod(min(start.weekday(), 5) + steps, 5)  # a weekend's first step is the Monday after
         return start + timedelta(days=weeks * 7 + days - start.weekday())
     return start + timedelta(seconds=steps * SPANS[unit])
 
 
 def inferred(times: Sequence[datetime]) -> str | None:
-    """The frequency of times that follow each other, None where they tell none."""
+    """The frequency of times in order, by the most usual step between two; None where they tell none."""
     gaps = sorted((b - a).total_seconds() for a, b in pairwise(times))
     if not gaps:
         return None
-    days = gaps[len(gaps) // 2] / 86_400
+    step = gaps[(len(gaps) - 1) // 2]
+    days = step / 86_400
     for unit, (low, high) in {"Y": (360, 370), "Q": (88, 93), "M": (27.5, 31.5), "W": (7, 7), "D": (1, 1)}.items():
         if low <= days <= high:
-            return unit
-    minutes = days * 1440
-    return "H" if minutes == 60 else f"{int(minutes)}min" if 1 <= minutes < 60 and minutes.is_integer() else None
+            return "B" if unit == "D" and _working(times) else unit
+    for unit, most in (("H", 23), ("T", 59), ("S", 59)):
+        many = step / SPANS[unit]
+        if many.is_integer() and 1 <= many <= most:
+            return f"{'' if many == 1 else int(many)}{'min' if unit == 'T' else unit}"
+    return None
+
+
+def places(times: Sequence[datetime], freq: str) -> list[int] | None:
+    """How many steps each of times in order lies after the first; None where they are on no one grid of them, or two
+    at one place."""
+    many, unit = parse(freq)
+    first = times[0]
+    if unit in MONTHS:
+        steps = [(12 * (t.year - first.year) + t.month - first.month) / (MONTHS[unit] * many) for t in times]
+    elif unit == "B":
+        weeks = [(t.date() - first.date()).days - t.weekday() + first.weekday() for t in times]
+        steps = [(5 * week / 7 + t.weekday() - first.weekday()) / many for t, week in zip(times, weeks, strict=True)]
+    else:
+        steps = [(t - first).total_seconds() / (SPANS[unit] * many) for t in times]
+    found = [round(step) for step in steps]
+    near = all(abs(step - place) < 0.1 for step, place in zip(steps, found, strict=True))
+    return found if near and all(b > a for a, b in pairwise(found)) else None
+
+
+def _working(times: Sequence[datetime]) -> bool:
+    """Whether days in order leave out weekends, and there were some to leave out."""
+    return all(t.weekday() < 5 for t in times) and times[-1] - times[0] >= timedelta(days=len(times) + 1)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+import numpy as np
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from models.tables import MISSING, moment
-from models.task import Card, Config, Line, Params, Part, Schema, StepCard, Tally
+from models.arrays import Numbers
+from models.task import Card, Config, Params, Part, Schema, StepCard, Tally
 from models.tasks.forecasting import calendar
+from models.tasks.forecasting.tables import table
 
 
 def _known(freq: str) -> str:
@@ -20,14 +21,28 @@ def _known(freq: str) -> str:
 
 Freq = Annotated[str, Field(max_length=12), AfterValidator(_known)]
 Number = Annotated[float, Field(ge=-1e15, le=1e15)]
-Values = Annotated[list[Number | None], Field(min_length=1, max_length=1_000_000)]
+
+
+def _listed(given: Any) -> Any:
+    """A .npy file as a list, with None for NaN."""
+    if not isinstance(given, dict):
+        return given
+    return [None if np.isnan(value) else value for value in NPY.parse(given).tolist()]
+
+
+NPY = Numbers(axes=(1,), missing=True)
+Values = Annotated[
+    list[Number | None], Field(min_length=1, max_length=1_000_000, fail_fast=True), BeforeValidator(_listed)
+]
 Level = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Item(Schema):
     """A series up to now."""
 
-    values: Values = Field(description="The past, oldest first; null where a value is missing.")
+    values: Values = Field(
+        description='The past, oldest first; null where a value is missing. Many are shorter as {"npy": "<base64>"}.'
+    )
     freq: Freq | None = Field(None, description="Time between two values: Y, Q, M, W, D, B, H, min, S, 15min ...")
     start: datetime | None = Field(None, description="Time of the first value; with `freq` it dates the answer.")
 
@@ -143,44 +158,6 @@ class SeriesTally(Tally):
     def warnings(self) -> list[str]:
         constant = [f"{self.constant} of {self.series} series never change; nothing can be learnt from them"]
         return constant if self.constant else []
-
-
-def table(lines: Iterator[Line]) -> Iterator[Line]:
-    """A table as series: long (`id, timestamp, value`), or a column each with the times in the first.
-
-    Where every time of a series can be read, its values are put in their order."""
-    series: dict[str, tuple[int, list[Any], list[Any]]] = {}
-    for number, record in lines:
-        if {"values"} <= record.keys():
-            yield number, record
-            continue
-        if {"id", "timestamp", "value"} <= record.keys():
-            cells = {str(record["id"]): record["value"]}
-            time = record["timestamp"]
-        else:
-            cells, time = _columns(record)
-        for name, value in cells.items():
-            _, values, times = series.setdefault(name, (number, [], []))
-            values.append(None if value in MISSING else value)
-            times.append(time)
-    for name, (number, values, times) in series.items():
-        parsed = [time for time in map(moment, times) if time is not None]
-        dated = {}
-        if parsed and len(parsed) == len(times):
-            order = sorted(range(len(parsed)), key=parsed.__getitem__)
-            values[:] = [values[at] for at in order]
-            parsed.sort()
-            freq = calendar.inferred(parsed)
-            dated = {"start": parsed[0].isoformat()} | ({"freq": freq} if freq else {})
-        yield number, {"id": name, "values": values, **dated}
-
-
-def _columns(record: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
-    """The cells of a wide record, and its time: the first column, where that is one."""
-    first, *others = record
-    if moment(record[first]) is not None or first.lower() in {"date", "time", "timestamp", "ds"}:
-        return {name: record[name] for name in others}, record[first]
-    return dict(record), None
 
 
 CARD = Card(

@@ -28,8 +28,10 @@ class Note(Schema):
 class Item(Schema):
     """A melody up to now: notes one after the other, or chords on a grid of equal steps."""
 
-    notes: list[Note] | None = Field(None, min_length=1, max_length=LONGEST, description="Of a monophonic melody.")
-    steps: list[Annotated[list[Key], Field(max_length=88)]] | None = Field(
+    notes: Annotated[list[Note], Field(fail_fast=True)] | None = Field(
+        None, min_length=1, max_length=LONGEST, description="Of a monophonic melody."
+    )
+    steps: Annotated[list[Annotated[list[Key], Field(max_length=88)]], Field(fail_fast=True)] | None = Field(
         None, min_length=1, max_length=LONGEST, description="Of a polyphonic one: the pitches that sound in each step."
     )
 

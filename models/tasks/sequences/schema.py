@@ -28,7 +28,7 @@ class SequenceItem(Schema):
     values: Annotated[np.ndarray, Numbers(axes=(1, 2))] | None = Field(
         default=None, description="A number, or a list of features, for each step."
     )
-    tokens: Annotated[list[Token], Field(min_length=1, max_length=1_000_000)] | None = Field(
+    tokens: Annotated[list[Token], Field(min_length=1, max_length=1_000_000, fail_fast=True)] | None = Field(
         default=None, description="A word, sign or code for each step.", examples=[["open", "read", "close"]]
     )
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from models.readers import Bad
 from models.task import Fault, Part
 from models.tasks.anomaly.codec import CODEC, SEGMENT
 from models.tasks.anomaly.network import NETWORK
@@ -111,7 +112,8 @@ def test_the_loss_counts_what_is_there() -> None:
 
 
 def gathered(*records: dict[str, Any]) -> list[dict[str, Any]]:
-    found = [dict(made) for _, made in table(iter(list(enumerate(records, start=2))))]
+    made = table(iter(list(enumerate(records, start=2))))
+    found = [dict(each[1]) for each in made if not isinstance(each, Bad)]
     for made in found:
         Row.model_validate(made)
     return found
@@ -121,13 +123,26 @@ def test_a_table_is_a_record_a_step() -> None:
     (row,) = gathered(
         {"timestamp": "2024-01-02", "value": "2", "label": "1"}, {"timestamp": "2024-01-01", "value": "", "label": None}
     )
-    assert (row["values"], row["labels"]) == ([None, "2"], [0, "1"])
+    assert (row["values"], row["labels"]) == ([None, 2], [0, "1"])
     assert row["timestamps"][0].startswith("2024-01-01")
     (wide,) = gathered({"time": "1", "a": "1", "b": "2"}, {"time": "2", "a": "3", "b": "NA"})
-    assert wide == {"values": [["1", "2"], ["3", None]]}
+    assert wide == {"values": [[1, 2], [3, None]]}
     a, b = gathered({"id": "a", "value": 1.0}, {"id": "b", "value": 2.0}, {"id": "a", "value": 3.0})
     assert (a["values"], b["values"]) == ([1.0, 3.0], [2.0])
     assert gathered({"values": [1, 2], "id": "x"}) == [{"values": [1, 2], "id": "x"}]
+
+
+def test_labels_may_be_words_and_columns_begin_with_capitals() -> None:
+    (row,) = gathered({"Time": "2024-01-02", "value": 2, "Anomaly": "True"}, {"Time": "2024-01-01", "value": 1})
+    assert (row["values"], row["labels"]) == ([1, 2], [0, 1])
+
+
+def test_cells_that_are_no_numbers_or_times_are_told_by_line() -> None:
+    records = [{"date": "2024-01-01", "value": 1, "city": "Rome"}, {"date": "today", "value": 1, "city": ""}]
+    found = [made for made in table(iter(list(enumerate(records, start=2)))) if isinstance(made, Bad)]
+    assert [fault.line for fault in found] == [2, 3]
+    assert found[0].detail.startswith("city: 'Rome' is no number")
+    assert found[1].detail.startswith("'today' is no time")
 
 
 def test_a_series_of_a_table_lies_in_one_part() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -14,16 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from models.arrays import npy
 from models.monitor import TrainingError
 from models.nets.recurrent import CELLS
 from models.predictor import Predictor
 from models.runtimes.torch_run import TorchRun
 from models.task import Fault, Part
-from models.tasks.forecasting import calendar
 from models.tasks.forecasting.codec import CODEC, LEVELS, NaiveErrors
 from models.tasks.forecasting.network import NETWORK
 from models.tasks.forecasting.prepare import prepare
-from models.tasks.forecasting.schema import CARD, ForecastingConfig, ForecastingParams, Item, Row, SeriesTally, table
+from models.tasks.forecasting.schema import CARD, ForecastingConfig, ForecastingParams, Item, Row, SeriesTally
 from models.trainer import train
 
 MANY = ForecastingParams(quantiles=[0.001, 0.1, 0.33, 0.5, 0.9, 0.999])
@@ -281,24 +280,6 @@ def test_a_missing_future_weighs_nothing() -> None:
     assert 0 < half.item() < whole.item()
 
 
-# times and tables
-
-
-@pytest.mark.parametrize(
-    ("freq", "start", "skip", "expected"),
-    [
-        ("M", "2024-01-31T00:00:00Z", 1, "2024-02-29T00:00:00Z"),
-        ("QS", "2024-01-01T00:00:00Z", 4, "2025-01-01T00:00:00Z"),
-        ("15min", "2024-01-01T00:00:00Z", 96, "2024-01-02T00:00:00Z"),
-        ("B", "2024-01-05T00:00:00Z", 1, "2024-01-08T00:00:00Z"),
-        ("Y", "2024-02-29T00:00:00Z", 1, "2025-02-28T00:00:00Z"),
-        ("W", "2024-01-01T02:00:00+02:00", 1, "2024-01-08T00:00:00Z"),
-    ],
-)
-def test_the_times_that_follow(freq: str, start: str, skip: int, expected: str) -> None:
-    assert calendar.following(datetime.fromisoformat(start), freq, skip=skip, count=1) == [expected]
-
-
 def test_an_answer_is_dated_where_the_item_is(forecaster: Predictor) -> None:
     output = ask(forecaster, [1.0, 2.0], ForecastingParams(horizon=2), freq="D", start="2024-02-27T00:00:00Z")
     assert output.timestamps == ["2024-02-29T00:00:00Z", "2024-03-01T00:00:00Z"]
@@ -307,58 +288,12 @@ def test_an_answer_is_dated_where_the_item_is(forecaster: Predictor) -> None:
         ask(forecaster, [1.0, 2.0], freq="Y", start="9998-01-01T00:00:00Z")
 
 
-@pytest.mark.parametrize(
-    ("freq", "season"), [(None, 1), ("M", 12), ("H", 24), ("15min", 96), ("2H", 12), ("Q", 4), ("min", 60)]
-)
-def test_the_season_of_a_frequency(freq: str | None, season: int) -> None:
-    assert calendar.season(freq) == season
-
-
-@pytest.mark.parametrize("freq", ["MONTHLY", "0D", "", "fortnight"])
-def test_an_unknown_frequency_is_refused(freq: str) -> None:
-    with pytest.raises(ValidationError, match="unknown frequency"):
-        Item(values=[1.0], freq=freq)
-
-
-@pytest.mark.parametrize(
-    ("step", "freq"), [(1 / 24, "H"), (1, "D"), (7, "W"), (1 / 96, "15min"), (365, "Y"), (3, None)]
-)
-def test_the_frequency_of_times(step: float, freq: str | None) -> None:
-    start = datetime(2024, 1, 1, tzinfo=UTC)
-    assert calendar.inferred([start + timedelta(days=step * at) for at in range(5)]) == freq
-
-
-def pivoted(*records: dict[str, Any]) -> list[dict[str, Any]]:
-    found = [made for _, made in table(iter([(line, record) for line, record in enumerate(records, start=2)]))]
-    for made in found:
-        Row.model_validate(made)
-    return [dict(made) for made in found]
-
-
-def test_a_wide_table_is_a_series_a_column() -> None:
-    a, b = pivoted(
-        {"date": "2024-01-01", "a": "1", "b": ""},
-        {"date": "2024-01-02", "a": "2", "b": "5"},
-        {"date": "2024-01-03", "a": "NA", "b": "6"},
-    )
-    assert (a["id"], a["values"], a["freq"]) == ("a", ["1", "2", None], "D")
-    assert (b["id"], b["values"]) == ("b", [None, "5", "6"])
-    assert [made["values"] for made in pivoted({"x": "1", "y": "3"}, {"x": "2", "y": "4"})] == [["1", "2"], ["3", "4"]]
-
-
-def test_a_long_table_is_put_in_the_order_of_its_times() -> None:
-    times = ["2024-01-03", "2024-01-01T00:00:00Z", "2024-01-02"]
-    found = pivoted(
-        *({"id": name, "timestamp": time, "value": time[9]} for time in times for name in ("b", "a")),
-    )
-    assert [made["id"] for made in found] == ["b", "a"]
-    assert all(made["values"] == ["1", "2", "3"] and made["freq"] == "D" for made in found)
-    assert found[0]["start"].startswith("2024-01-01")
-
-
-def test_records_that_are_rows_stay_so() -> None:
-    row = {"values": [1, 2], "freq": "D"}
-    assert pivoted(row) == [row]
+def test_values_may_be_a_npy_file(forecaster: Predictor) -> None:
+    file = npy(np.array([1.0, np.nan, 3.0], dtype=np.float32))
+    assert Item.model_validate({"values": file}).values == [1.0, None, 3.0]
+    for wrong in ({"npy": "!"}, npy(np.zeros((2, 2))), npy(np.array([np.inf])), {"x": 1}):
+        with pytest.raises(ValidationError):
+            Item.model_validate({"values": wrong})
 
 
 def test_the_statistics_of_a_data_set() -> None:
