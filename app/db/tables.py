@@ -127,7 +127,7 @@ class Job(Table):
     """Times in a row that its worker or its process was lost, or its files were out of reach, and nothing had been
     laid down since the last time."""
     deaths: Mapped[int] = mapped_column(server_default="0")
-    """Those of them when its own process died under a living worker."""
+    """Those of them when its own process died by itself."""
     checkpoint: Mapped[Json | None]
     """The latest: `{blob, bytes, epoch, step, at}`; or what was laid down piece by piece, `{pieces, ..., at}`."""
     resumed_from: Mapped[Json | None]

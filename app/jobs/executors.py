@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import Sequence
@@ -29,10 +30,10 @@ SIGNALS = {each.value: each.name for each in signal.Signals}
 class Gone(Exception):
     """The work ended without its last word."""
 
-    def __init__(self, how: str) -> None:
+    def __init__(self, how: str, *, killed: bool = False) -> None:
         super().__init__(how)
-        self.how = how
-        """What ended it, as far as that is known: `SIGKILL`, `exit code 1`."""
+        self.how, self.killed = how, killed
+        """What ended it, as far as that is known: `SIGSEGV`, `exit code 1`; and whether that was somebody else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +142,7 @@ class LocalRunning:
     """Child processes at one training; the first speaks for all, and none goes on without the others."""
 
     def __init__(self, members: Sequence[tuple[ForkServerProcess, Connection]]) -> None:
-        self._members = list(members)
+        self._members, self._starved = list(members), starved()
         self._process, self._pipe = members[0]
 
     @property
@@ -155,16 +156,21 @@ class LocalRunning:
                 found.append(self._pipe.recv())
         except (EOFError, ConnectionResetError):
             if not found:
-                raise Gone(self._end()) from None
+                raise self._end() from None
         if not found and any(process.exitcode for process, _ in self._members):
-            raise Gone(self._end())
+            raise self._end()
         return found
 
-    def _end(self) -> str:
-        """How the first of them to end did."""
-        self._process.join(1)  # its pipe closes a moment before it ends
+    def _end(self) -> Gone:
+        """How the first of them to end did. `SIGKILL` comes from the kernel, whose memory ran out, or from somebody."""
+        self._process.join(2)  # its pipe closes a moment before it ends
         code = min((process.exitcode for process, _ in self._members if process.exitcode), default=0)
-        return SIGNALS.get(-code, f"exit code {code}")  # a signal is below 0, and comes before what followed from it
+        how = SIGNALS.get(-code, f"exit code {code}")  # a signal is below 0, and comes before what followed from it
+        if -code != signal.SIGKILL or self._starved is None:
+            return Gone(how)
+        if starved() == self._starved:
+            return Gone(f"{how}, sent by somebody", killed=True)
+        return Gone(f"{how} by the kernel, for memory ran out")
 
     def stop(self, reason: str) -> None:
         self._say(("stop", reason))
@@ -181,6 +187,16 @@ class LocalRunning:
             process.kill()
             process.join(5)
             pipe.close()
+
+
+def starved(counters: Path = Path("/proc/vmstat")) -> int | None:
+    """Processes that the kernel has ended for want of memory since the machine started, those of containers with a
+    limit of their own among them; None where it does not say."""
+    try:
+        found = re.search(r"^oom_kill (\d+)$", counters.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return None if found is None else int(found[1])
 
 
 def _nothing() -> None:

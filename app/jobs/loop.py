@@ -236,7 +236,7 @@ class Loop:
                     elif self._heard(claim, message):
                         return
             except Gone as gone:
-                self._patiently(partial(self.queue.died, claim, gone.how))
+                self._patiently(partial(self.queue.died, claim, gone.how, killed=gone.killed))
                 return
 
     def _enough(self, claim: Claim, asked: dict[str, Any]) -> str | None:

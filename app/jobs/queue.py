@@ -20,11 +20,12 @@ from app.db.tables import Job
 from app.jobs.problems import problem
 
 DEATHS = 5
-"""Times in a row that a job's own process may die under a living worker, nothing laid down in between, before the
-job fails: it is then taken for the cause."""
+"""Times in a row that a job's own process may die by itself, nothing laid down in between, before the job fails: it
+is then taken for the cause."""
 STRIKES = 20
-"""Times in a row that anything around a job may fail it: its worker was lost, its blob store was away. The job is
-then not the likely cause, but it may be: where memory is counted by container, the worker dies with its child."""
+"""Times in a row that anything around a job may fail it: somebody killed its process, its worker was lost, its blob
+store was away. The job is then not the likely cause, but it may be: where memory is counted by container, the worker
+dies with its child."""
 BACK_OFF, LONGEST = 1.0, 60.0
 """Seconds before such a job is begun again; doubled with each strike, up to the second."""
 
@@ -222,14 +223,15 @@ class Queue:
                 job.attempt -= 1
                 _again(jobs, job, reason, now, 0.0)
 
-    def died(self, claim: Claim, how: str) -> None:
-        """The process that did the work ended without a word, and this worker lives. Raises `Lost`."""
+    def died(self, claim: Claim, how: str, *, killed: bool = False) -> None:
+        """The process that did the work ended without a word, and this worker lives; `killed`: by somebody else's
+        hand. Raises `Lost`."""
         with self._held(claim) as (_, jobs, job, now):
             job.fence += 1  # nothing that it said last is heard any more
             reason = f"the process that ran the job died: {how}"
             if not _as_asked(jobs, job, reason, now):
-                job.deaths += 1
-                _strike(jobs, job, reason, process_died(job.deaths, how), now)
+                job.deaths += not killed
+                _strike(jobs, job, reason, process_died(job, how), now)
 
     def falter(self, claim: Claim, problem: dict[str, Any]) -> None:
         """The work met a fault that may pass: it is tried again later, and fails with the problem where that happens
@@ -275,11 +277,12 @@ def _strike(jobs: JobRepository, job: Job, reason: str, problem: dict[str, Any],
         _again(jobs, job, reason, now, min(LONGEST, BACK_OFF * 2 ** (job.strikes - 1)))
 
 
-def process_died(deaths: int, how: str) -> dict[str, Any]:
-    """The problem of a job that its own process does not survive."""
+def process_died(job: Job, how: str) -> dict[str, Any]:
+    """The problem of a job that its own process does not survive, this time included."""
+    times = job.deaths if job.deaths >= DEATHS else job.strikes + 1
     return problem(
         "worker-lost",
-        f"the process that ran this job died {deaths} times in a row, the last time of {how}",
+        f"{times} times in a row the process that ran this job was ended, the last time by {how}",
         "look for the kernel's out-of-memory killer in the system's log; "
         "lower `batch_steps` or `hidden`, then retry the job",
     )

@@ -106,7 +106,9 @@ def test_a_job_trains_a_model_and_a_killed_child_is_begun_again(
         until(jobs, job, learning)
         child_of(process).send_signal(signal.SIGKILL)
         view = until(jobs, job, lambda view: view.attempt == 2)
-        assert "the process that ran the job died: SIGKILL" in [move.reason for move in view.transitions]
+        assert "the process that ran the job died: SIGKILL, sent by somebody" in [
+            move.reason for move in view.transitions
+        ]
         assert jobs.cancel(job).state == "cancelling"
         assert until(jobs, job, lambda view: view.state == "cancelled").ended_at is not None
         assert process.poll() is None

@@ -96,7 +96,9 @@ def lose(database: Database, *, laid_down: str | None = None, by: str = "loss") 
     if laid_down is not None:
         queue(database).checkpoint(claim, kept(laid_down))
     if by == "death":
-        queue(database).died(claim, "SIGKILL")
+        queue(database).died(claim, "SIGSEGV")
+    elif by == "kill":
+        queue(database).died(claim, "SIGKILL", killed=True)
     else:
         expire(database)
         queue(database).reap()
@@ -166,15 +168,25 @@ def test_a_living_worker_keeps_its_job(database: Database) -> None:
     assert queue(database).reap() == 0
 
 
-def test_a_job_that_no_worker_survives_fails_with_a_remedy(database: Database, settings: Settings) -> None:
+@pytest.mark.parametrize(
+    ("by", "says"),
+    [
+        ("loss", "20 times in a row a worker that ran this job was lost, or could not run it"),
+        ("kill", "20 times in a row the process that ran this job was ended, the last time by SIGKILL"),
+    ],
+)
+def test_a_job_that_nobody_lets_run_fails_in_the_end(
+    database: Database, settings: Settings, by: str, says: str
+) -> None:
     add(database, "job")
     for _ in range(STRIKES):
-        lose(database)
+        assert state(database) == "queued"
+        lose(database, by=by)
     job = Jobs(database, settings=settings).get("job")
     assert job.state == "failed"
     assert job.error is not None
     assert job.error["type"] == "worker-lost"
-    assert job.error["detail"] == f"{STRIKES} times in a row a worker that ran this job was lost, or could not run it"
+    assert job.error["detail"] == says
     assert queue(database).claim(on_cpu) is None
 
 
@@ -182,17 +194,18 @@ def test_a_job_that_kills_its_process_fails_long_before_one_whose_workers_are_lo
     database: Database, settings: Settings
 ) -> None:
     add(database, "job")
-    kills = ["loss", "death", "loss", "loss"] * DEATHS  # the machine is in a storm, and the job is no better
+    kills = ["loss", "death", "kill", "loss"] * DEATHS  # the machine is in a storm, and the job is no better
     for by in kills[: kills.index("death") + 1 + 4 * (DEATHS - 1)]:
         assert state(database) == "queued"
         lose(database, by=by)
     job = Jobs(database, settings=settings).get("job")
     assert job.error is not None
     assert (job.error["type"], job.attempt) == ("worker-lost", 18)
-    assert job.error["detail"] == "the process that ran this job died 5 times in a row, the last time of SIGKILL"
+    said = "5 times in a row the process that ran this job was ended, the last time by SIGSEGV"
+    assert job.error["detail"] == said
 
 
-@pytest.mark.parametrize("by", ["loss", "death"])
+@pytest.mark.parametrize("by", ["loss", "kill", "death"])
 def test_what_is_laid_down_or_asked_for_clears_a_job(database: Database, settings: Settings, by: str) -> None:
     jobs = Jobs(database, settings=settings)
     add(database, "job")
