@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from app.jobs.executors import Message, Order
 from app.jobs.pieces import Pieces
 from models import artifact, catalog
+from models.batch import Example
 from models.judge import Judge, Judged
 from models.monitor import Stopped, TrainingError
 from models.task import AnyCodec, Part, Schema
@@ -25,7 +26,8 @@ from models.task import AnyCodec, Part, Schema
 def evaluated(
     order: Order, rows: Sequence[Any], part: Part, send: Callable[[Message], None], stop: Callable[[], str | None]
 ) -> dict[str, Any]:
-    """`metrics`, `rows`, `seconds`. Each batch is laid down as a line, so that who goes on need not judge it again.
+    """`metrics`, `rows`, those of them `left_out` that give no example, `seconds`. Each batch is laid down as a line,
+    so that who goes on need not judge it again.
 
     Raises `TrainingError` where nothing can be scored, `Fault` on rows that misfit, and `Stopped` between two batches
     when `stop` gives a reason.
@@ -34,14 +36,13 @@ def evaluated(
     torch.set_num_threads(order.threads)
     judge, state = _judge(order)
     codec = judge.codec
-    examples = [each for row in rows for each in codec.examples(row, state, judge.config, part)]
-    if not examples:
-        raise TrainingError(
-            "bad-data", f"the {part} part gives {order.reference} no example", "name another `split`, or add rows"
-        )
+    examples, left_out = _examples(judge, state, rows, order, part)
     known = [_read(codec, line) for piece in order.pieces for line in piece.read_bytes().splitlines()]
     if known:
         send(("resumed", {"step": len(known)}))
+    elif left_out:
+        text = f"{left_out} of {len(rows)} rows of the {part} part give no example and are left out"
+        send(("log", {"level": "warning", "text": text}))
     steps = sum(1 for _ in judge.cut(examples))
 
     def judged(pieces: Pieces) -> Iterator[Judged]:
@@ -59,7 +60,21 @@ def evaluated(
     with closing(Pieces(order.checkpoints, send)) as pieces:
         scores = judge.scored(examples, judged(pieces))
     metrics = {name: value for name, value in scores.items() if math.isfinite(value)}
-    return {"metrics": metrics, "rows": len(rows), "seconds": round(time.monotonic() - began, 2)}
+    counted = {"rows": len(rows), "left_out": left_out}
+    return {"metrics": metrics, **counted, "seconds": round(time.monotonic() - began, 2)}
+
+
+def _examples(judge: Judge, state: Schema, rows: Sequence[Any], order: Order, part: Part) -> tuple[list[Example], int]:
+    """The examples of a part, and the rows that give none. Raises `TrainingError` where none does."""
+    of_rows = [list(judge.codec.examples(row, state, judge.config, part)) for row in rows]
+    examples = [each for found in of_rows for each in found]
+    if not examples:
+        raise TrainingError(
+            "bad-data",
+            f"none of the {len(rows)} rows of the {part} part gives {order.reference} an example",
+            "name another `split`, or a data set whose answers (labels, tags) the version has learnt",
+        )
+    return examples, sum(not found for found in of_rows)
 
 
 def _judge(order: Order) -> tuple[Judge, Schema]:

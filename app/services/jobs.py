@@ -251,7 +251,8 @@ def _move(jobs: JobRepository, job: Job, state: str, verb: str, now: datetime) -
     if job.state in ENDED:
         job.attempt, job.error, job.ended_at = 0, None, None
     if verb == "retry":
-        job.checkpoint = None
+        job.checkpoint = job.resumed_from = None
+        job.progress, job.metrics = {"fraction": 0.0}, {}
     job.strikes, job.deaths, job.not_before = 0, 0, None
     jobs.moved(job, state, f"{verb} was asked for", now)
 

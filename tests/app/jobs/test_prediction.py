@@ -197,3 +197,15 @@ def test_an_evaluation_that_was_interrupted_finds_the_same_scores(
             continue
     assert resumed[:2] == [2, 4]
     assert (done["metrics"], done["rows"]) == (whole["metrics"], 40)
+
+
+def test_an_evaluation_tells_of_rows_that_give_nothing_to_score(order: Order) -> None:
+    shape = catalog.card("sentiment").row
+    rows = [shape(text="a fine film", label=label) for label in ("positive", "unheard of")]
+    order, told = replace(order, kind="evaluate"), list[Message]()
+    done = evaluated(order, rows, "train", told.append, lambda: None)
+    assert (done["rows"], done["left_out"]) == (2, 1)
+    (said,) = [data["text"] for kind, data in told if kind == "log"]
+    assert said == "1 of 2 rows of the train part give no example and are left out"
+    with pytest.raises(TrainingError, match="none of the 1 rows of the train part gives it:1 an example"):
+        evaluated(order, rows[1:], "train", told.append, lambda: None)

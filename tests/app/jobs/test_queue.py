@@ -294,9 +294,19 @@ def test_cancelled_work_is_kept_for_resume_and_forgotten_by_retry(database: Data
         add(database, verb)
         claim = claimed(database)
         queue(database).checkpoint(claim, kept("one"))
+        queue(database).resumed(claim, {"epoch": 1, "step": 3})
+        queue(database).tell(claim, "progress", {"fraction": 0.5, "epoch": 2})
+        queue(database).tell(claim, "metrics", {"epoch": 2, "step": 7, "values": {"accuracy": 0.9}})
         jobs.cancel(verb)
         queue(database).stopped(claim)
-        getattr(jobs, verb)(verb)
+        view = getattr(jobs, verb)(verb)
+        begun_anew = (view.progress.fraction, view.progress.epoch, view.metrics, view.resumed_from) == (
+            0,
+            None,
+            {},
+            None,
+        )
+        assert begun_anew is (expected is None)
         assert claimed(database).checkpoint == expected
 
 
