@@ -24,6 +24,10 @@ class WrongSetting(Exception):
     """A setting that is unknown or out of its bounds; its text is a sentence for the operator."""
 
 
+MOST_INPUTS = 10_000
+"""Items in one predict request, whatever the setting says: more are refused before one of them is looked at."""
+
+
 class Settings(BaseModel):
     """Settings of the API, the workers and the commands. Each is `CELLGATE_<NAME>` in the environment."""
 
@@ -57,7 +61,7 @@ class Settings(BaseModel):
     )
     max_body: int = Field(1024 * MiB, ge=1024, description="Bytes of an uploaded file or artifact at most.")
     max_json: int = Field(16 * MiB, ge=1024, description="Bytes of any other request body at most.")
-    max_inputs: int = Field(256, ge=1, description="Items in one predict request at most.")
+    max_inputs: int = Field(256, ge=1, le=MOST_INPUTS, description="Items in one predict request at most.")
     max_queue: int = Field(1024, ge=1, description="Items that may wait for one model.")
     max_jobs: int = Field(1000, ge=1, description="Jobs that may be queued at once.")
     max_sessions: int = Field(10_000, ge=1, description="Streaming sessions at once; the least recently used goes.")

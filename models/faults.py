@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -133,6 +134,8 @@ def _sent(error: Mapping[str, Any]) -> str:
         return f"'{value[:60]}{'...' if len(value) > 60 else ''}'"
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "infinity"
     if isinstance(value, int | float):
         return f"{value:.15g}" if abs(value) < 1e300 else "a number out of all bounds"
     return "a list" if isinstance(value, list | tuple) else "an object" if isinstance(value, dict) else "what was sent"

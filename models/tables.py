@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import groupby
 from typing import Any
 
@@ -68,7 +68,7 @@ def moment(value: Any) -> datetime | None:
     if isinstance(value, str) and re.search(r".[-/Q]", value):
         value = _read(value)
     if not isinstance(value, datetime):
-        return None
+        return datetime(value.year, value.month, value.day, tzinfo=UTC) if isinstance(value, date) else None
     return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 

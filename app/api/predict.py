@@ -13,6 +13,7 @@ from app.api.lean import LeanRoute
 from app.api.problems import responses
 from app.errors import Flaw, Invalid, TooLarge
 from app.serving.predictions import Asking
+from app.settings import MOST_INPUTS
 from models import catalog
 from models.task import Card
 
@@ -54,8 +55,9 @@ def router() -> APIRouter:
 
 def _shapes(card: Card) -> tuple[type[BaseModel], type[BaseModel]]:
     title = card.name.title()
+    said = "What to predict on; `CELLGATE_MAX_INPUTS` at most."
     asked: dict[str, Any] = {
-        "inputs": (list[card.item], Field(min_length=1, description="What to predict on.")),  # type: ignore[name-defined]
+        "inputs": (list[card.item], Field(min_length=1, max_length=MOST_INPUTS, description=said)),  # type: ignore[name-defined]
         "model": (str | None, Field(None, max_length=140, description="name, name@alias or name:version.")),
         "params": (card.params, Field(default_factory=card.params)),
     }

@@ -32,6 +32,7 @@ def sentences(shape: Any, value: Any) -> list[tuple[tuple, str]]:
         ("forecasting", {"values": [1e16]}, ("values", 0), "at most 1e+15 is expected, not 1e+16"),
         ("forecasting", {"values": [1], "start": "soon"}, ("start",), "'soon' is no time; write it as 2024-01-31T00:"),
         ("forecasting", {"values": [1], "vals": 1}, ("vals",), "unknown field `vals`"),
+        ("forecasting", {"values": [float("nan")]}, ("values", 0), "a finite number is expected, not NaN"),
         ("forecasting", [1, 2], (), "an object is expected, not a list"),
         ("melody", {"notes": [{"pitch": 300}]}, ("notes", 0, "pitch"), "at most 127 is expected, not 300"),
     ],

@@ -51,6 +51,8 @@ def table(lines: Iterator[Line]) -> Iterator[Line | Bad]:
                 found.lines.append(line)
     told: set[int] = set()
     for name, found in series.items():
+        if not found.values:
+            continue  # every cell of it was wrong
         odd = unreadable(found.times)
         if odd is None:
             yield found.line, {"id": name, **_dated(found.values, found.times)}

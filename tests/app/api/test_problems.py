@@ -98,6 +98,12 @@ def test_an_unknown_query_parameter_is_refused(client: TestClient) -> None:
     assert client.get("/v1/models?task=sentiment").status_code == 200
 
 
+def test_no_item_is_looked_at_where_there_are_too_many(client: TestClient) -> None:
+    answer = client.post("/v1/sentiment", json={"inputs": [5] * 10_001}).json()
+    assert (answer["faults"], answer["errors"][0]["pointer"]) == (1, "/inputs")
+    assert answer["errors"][0]["detail"] == "10001 entries, where at most 10000 may be"
+
+
 def test_a_body_above_the_limit_is_413(tmp_path: Path) -> None:
     with served.client(served.services(tmp_path / "home", max_json=2048)) as client:
         assert client.post("/v1/sentiment", content=b"[" * 4096, headers=JSON).status_code == 413

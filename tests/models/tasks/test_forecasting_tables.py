@@ -1,6 +1,6 @@
 """Times that follow each other, and tables of series: what is read, what is missing, what is wrong."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -104,6 +104,10 @@ def test_days_that_are_left_out_are_missing_values() -> None:
     assert (quarters["start"][:10], quarters["freq"], quarters["values"]) == ("2023-01-01", "Q", [1, 2, None, 4])
 
 
+def test_days_may_be_dates() -> None:
+    assert pivoted(*({"date": date(2024, 1, n), "a": n} for n in (1, 2)))[0]["freq"] == "D"
+
+
 def test_days_without_weekends_are_working_days() -> None:
     (found,) = pivoted(*days(0, 1, 2, 3, 4, 7, 8, 10, 11))
     assert (found["freq"], found["values"]) == ("B", [0, 1, 2, 3, 4, 7, 8, None, 10, 11])
@@ -128,6 +132,7 @@ def test_columns_of_other_tools_are_known() -> None:
 
 
 def test_cells_that_are_no_numbers_are_told_by_line_and_column() -> None:
+    assert faults({"date": "2024-01-01", "a": "1,5"})[0].line == 2
     found = faults(*days(0, 1), {"date": "2024-01-03", "a": "1,5"}, {"date": "2024-01-04", "a": "1_0"})
     assert [fault.line for fault in found] == [4, 5]
     assert found[0].detail == "a: '1,5' is no number; write it as 1234.5, and leave what is missing empty"
