@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -43,3 +44,24 @@ def test_what_a_killed_process_left_goes_and_what_lives_stays(shared: Path) -> N
         assert scratch.sweep(shared) == 0
     assert sorted(shared.iterdir()) == [others]
     assert tempfile.gettempdir() == str(shared)
+
+
+FORKED = """
+import multiprocessing, tempfile
+from app import scratch
+with scratch.settled() as own:
+    context = multiprocessing.get_context("forkserver")
+    child = context.Process(target=print, args=("from a child",))
+    child.start()
+    child.join()
+print(own)
+"""
+
+
+def test_a_process_that_had_children_ends_in_silence_and_leaves_nothing() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="t-") as short:  # the path of a socket is short
+        command = [sys.executable, "-c", FORKED]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "TMPDIR": short})
+        assert (done.returncode, done.stderr) == (0, "")
+        assert not Path(done.stdout.split()[-1]).exists()
+        assert list(Path(short).iterdir()) == []
