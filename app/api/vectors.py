@@ -58,7 +58,7 @@ def get_vectors(request: Request, name: str) -> VectorView:
     return services(request).vectors.get(name)
 
 
-@router.delete("/{name}", status_code=204, responses=responses(404), dependencies=[require("train")])
+@router.delete("/{name}", status_code=204, responses=responses(404, 409), dependencies=[require("train")])
 def delete_vectors(request: Request, name: str) -> None:
     """Forget word vectors."""
     services(request).vectors.delete(name)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.blobs import Blobs, local
 from app.db.engine import Database
+from app.db.repositories.jobs import JobRepository
 from app.db.repositories.models import ModelRepository
 from app.db.tables import Model, Version
 from app.errors import Conflict, Flaw, Invalid, NotFound
@@ -297,7 +298,7 @@ class Registry:
             return _model(rows, model)
 
     def delete(self, name: str, number: int) -> None:
-        """Remove a version. Raises `NotFound`, and `Conflict` while an alias points at it."""
+        """Remove a version. Raises `NotFound`, and `Conflict` while an alias points at it or a job needs it."""
         with self.database.write() as session:
             rows = ModelRepository(session)
             _known(rows, name, lock=True)
@@ -305,6 +306,9 @@ class Registry:
             pointing = [alias.alias for alias in rows.aliases(name) if alias.version == number]
             if pointing:
                 raise Conflict(f"'{pointing[0]}' points at version {number}; move it first")
+            job = JobRepository(session).of_version(f"{name}:{number}")
+            if job is not None:
+                raise Conflict(f"the job {job} still needs version {number}; cancel it or let it end")
             blob = version.blob
             rows.delete_version(name, number)
         self.forget(blob)

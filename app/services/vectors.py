@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.blobs import Blobs, local, put_copy
 from app.db.engine import Database
+from app.db.repositories.jobs import JobRepository
 from app.db.repositories.vectors import VectorRepository
 from app.db.tables import VectorFile
 from app.errors import Conflict, Flaw, Invalid, NotFound
@@ -99,7 +100,8 @@ class VectorFiles:
         return local(self._blobs, self._found(name).blob, scratch)
 
     def delete(self, name: str) -> None:
-        """Forget the vectors of that name; versions that were trained from them keep what they learnt."""
+        """Forget the vectors of that name; versions that were trained from them keep what they learnt. Raises
+        `Conflict` while a job needs them."""
         self._found(name)
         with self._database.write() as session:
             repository = VectorRepository(session)
@@ -107,6 +109,9 @@ class VectorFiles:
             row = repository.get(name)
             if row is None:
                 raise _unknown(name)
+            job = JobRepository(session).of_vectors(name)
+            if job is not None:
+                raise Conflict(f"the job {job} still needs the vectors '{name}'; cancel it or let it end")
             repository.delete(name)
             if not repository.uses_blob(row.blob):
                 self._blobs.delete(row.blob)

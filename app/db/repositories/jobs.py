@@ -8,7 +8,7 @@ transaction. Whoever locks both locks the children first, in the order of their 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -92,6 +92,24 @@ class JobRepository:
         """A job that still needs a data set."""
         needing = select(Job.id).where(Job.dataset == dataset, Job.state.not_in(ENDED))
         return self.session.scalar(needing.limit(1))
+
+    def of_version(self, reference: str) -> str | None:
+        """A job that still needs a version, `name:version`: to ask it, or to begin with its weights."""
+        return self._needing(lambda asked: reference in (asked["model"], asked.get("warm_start")))
+
+    def of_vectors(self, name: str) -> str | None:
+        """A job that still needs word vectors: all of its trainings do, or one of those that a study may try."""
+
+        def needs(asked: Mapping[str, Any]) -> bool:
+            choices = asked.get("search", {}).get("vectors")
+            return asked.get("config", {}).get("vectors") == name or (isinstance(choices, list) and name in choices)
+
+        return self._needing(needs)
+
+    def _needing(self, needs: Callable[[Mapping[str, Any]], bool]) -> str | None:
+        """A job that has not ended, whose request needs something."""
+        found = self.session.execute(select(Job.id, Job.request).where(Job.state.not_in(ENDED)))
+        return next((job for job, asked in found if needs(asked)), None)
 
     def forget_dataset(self, dataset: str) -> None:
         """Ended jobs let a data set go; their request still names it."""

@@ -13,6 +13,7 @@ import orjson
 import pytest
 from starlette.testclient import TestClient
 
+from app.services.registry import Reference
 from tests.app import served
 from tests.app.jobs.test_loop import child_of, worker
 from tests.app.jobs.test_prediction import Worker, ordered
@@ -120,6 +121,27 @@ def test_what_cannot_be_asked_is_refused_before_it_is_queued(
     answer = client.post("/v1/jobs", json={"kind": "predict", "model": "reviews", "dataset": "few", **asked})
     assert answer.status_code == status
     assert [flaw["pointer"] for flaw in answer.json().get("errors", [])] == ([pointer] if pointer else [])
+
+
+def test_a_version_that_a_job_needs_stays(client: TestClient, archives: dict[str, Path]) -> None:
+    client.post("/v1/datasets?task=sentiment&name=few", content=TAUGHT, headers=NDJSON).raise_for_status()
+    for name in ("sentiment", "sentiment2"):
+        client.post("/v1/models/import?name=twice", content=archives[name].read_bytes()).raise_for_status()
+    client.put("/v1/models/twice/aliases/production", json={"version": 2}).raise_for_status()
+    asked = {"dataset": "few", "task": "sentiment"}
+    begun = client.app.state.services.registry.resolve(Reference.parse("twice:1")).config  # type: ignore[attr-defined]
+    for body in (
+        {"kind": "predict", "model": "twice:1", "dataset": "few"},
+        {"kind": "train", "model": "other", "warm_start": "twice:1", "config": begun, **asked},
+    ):
+        job = client.post("/v1/jobs", json=body).raise_for_status().json()["id"]
+        refused = client.delete("/v1/models/twice/versions/1")
+        assert (refused.status_code, refused.json()["detail"]) == (
+            409,
+            f"the job {job} still needs version 1; cancel it or let it end",
+        )
+        client.post(f"/v1/jobs/{job}/cancel").raise_for_status()
+    assert client.delete("/v1/models/twice/versions/1").status_code == 204
 
 
 def test_items_without_answers_are_asked_and_never_learnt_from(client: TestClient) -> None:

@@ -48,6 +48,7 @@ def add(database: Database, name: str, *, priority: int = 0, **more: Any) -> Non
             session.add(Dataset(id="ds", name="ds", task="sentiment", digest="", blob="", created_at=now, **counted))
             session.flush()
         jobs = JobRepository(session)
+        more.setdefault("request", {"model": "m", "config": {}})
         job = Job(
             id=name,
             kind="train",
@@ -55,7 +56,6 @@ def add(database: Database, name: str, *, priority: int = 0, **more: Any) -> Non
             dataset="ds",
             state="queued",
             priority=priority,
-            request={"model": "m", "config": {}},
             model="m",
             progress={},
             metrics={},

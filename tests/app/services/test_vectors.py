@@ -6,9 +6,11 @@ import pytest
 
 from app.blobs import open_blobs
 from app.db.engine import Database
+from app.db.tables import Job
 from app.errors import Conflict, Invalid, NotFound
 from app.services.vectors import VectorFiles, VectorView
 from app.settings import Settings
+from tests.app.jobs.test_queue import add
 
 
 @pytest.fixture
@@ -20,6 +22,20 @@ def files(tmp_path: Path, database: Database) -> VectorFiles:
 def post(files: VectorFiles, path: Path, text: str, name: str = "small") -> VectorView:
     path.write_text(text)
     return files.create(path, name=name, bytes=len(text), digest="0" * 64)
+
+
+def test_vectors_that_a_job_needs_stay(files: VectorFiles, database: Database, tmp_path: Path) -> None:
+    post(files, tmp_path / "sent", "good 0.5 1\n")
+    shared = {"model": "m", "config": {"vectors": None}}
+    add(database, "other", request=shared)
+    add(database, "trains", request={**shared, "config": {"vectors": "small"}})
+    add(database, "tunes", request={**shared, "search": {"lr": {"low": 0, "high": 1}, "vectors": [None, "small"]}})
+    for job in ("trains", "tunes"):
+        with pytest.raises(Conflict, match=f"the job {job} still needs the vectors 'small'"):
+            files.delete("small")
+        with database.write() as session:
+            session.get_one(Job, job).state = "cancelled"
+    files.delete("small")
 
 
 def test_vectors_are_kept_listed_opened_and_deleted(files: VectorFiles, tmp_path: Path) -> None:
