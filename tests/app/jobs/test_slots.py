@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
 from app.blobs import FolderBlobs
 from app.db.engine import Database
+from app.db.tables import Worker
 from app.jobs import bell
 from app.jobs.bell import Bell
 from app.jobs.executors import Message, Order
@@ -52,12 +54,17 @@ class Work:
 
 
 class Holding:
-    """An executor whose work goes on and on."""
+    """An executor whose work goes on and on, once it is warm."""
 
     def __init__(self) -> None:
         self.work: list[Work] = []
+        self.may_warm, self.broken = threading.Event(), False
+        self.may_warm.set()
 
-    def warm(self) -> None: ...
+    def warm(self) -> None:
+        self.may_warm.wait(20)
+        if self.broken:
+            raise OSError
 
     def start(self, order: Order) -> Work:
         self.work.append(Work(order))
@@ -136,6 +143,25 @@ def test_two_slots_run_two_jobs_on_two_devices_and_a_third_when_one_is_free(part
         until(lambda: states() == ["paused", "failed", "running"])
     assert states() == ["paused", "failed", "queued"], "what was at work is handed back"
     assert jobs.get(made[2]).attempt == 0
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_no_job_is_claimed_before_it_could_begin_or_say_why_not(parts: Parts, executor: Holding, broken: bool) -> None:
+    executor.may_warm.clear()
+    executor.broken = broken
+    jobs = Jobs(parts.database, settings=parts.settings)
+    job = jobs.submit(TrainRequest(task="sentiment", dataset="ds", model="m")).id
+    with at_work(parts):
+        until(lambda: lives(parts))
+        assert jobs.get(job).state == "queued"
+        executor.may_warm.set()
+        until(lambda: executor.work)
+
+
+def lives(parts: Parts) -> bool:
+    """Whether the worker has looked around once, and said that it lives."""
+    with parts.database.read() as session:
+        return session.scalar(select(func.count()).select_from(Worker)) == 1
 
 
 def test_a_database_that_rings_wakes_a_worker_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
