@@ -98,14 +98,26 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes to run beside the API.")] = None,
+    processes: Annotated[int | None, typer.Option(help="API processes behind the port.")] = None,
 ) -> None:
     """Migrate the database, start the API and its workers, and run until told to stop."""
-    settings = given(host=host, port=port, workers=workers)
+    settings = given(host=host, port=port, workers=workers, processes=processes)
     with _in_a_sentence():
         try:
             code = supervisor.serve(settings)
         except (KeysNeeded, CellgateError) as error:
             fail(str(error))
+    raise typer.Exit(code)
+
+
+@app.command(hidden=True)
+def answer(
+    parent: Annotated[int, typer.Option(help="The supervisor; end when it has.")],
+    ready: Annotated[int, typer.Option(help="The file to write a byte to once this process listens.")],
+) -> None:
+    """Be one of the API processes of `serve --processes`."""
+    with _in_a_sentence():
+        code = supervisor.answer(given(), parent=parent, ready=ready)
     raise typer.Exit(code)
 
 

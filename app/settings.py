@@ -46,6 +46,9 @@ class Settings(BaseModel):
         description="Address of the blob store: `s3://bucket/prefix` (extra `s3`; keys and endpoint by the usual "
         "`AWS_` variables), or any that fsspec knows; default: `file://<home>/blobs`.",
     )
+    processes: int = Field(
+        1, ge=1, le=64, description="API processes behind the port, each with models, queues and sessions of its own."
+    )
     workers: int = Field(1, ge=0, le=64, description="Worker processes that `serve` supervises.")
     slots: int = Field(1, ge=1, le=64, description="Trainings that one worker runs at once.")
     executor: Literal["local"] = Field("local", description="Where jobs run: child processes of the worker.")

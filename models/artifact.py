@@ -4,6 +4,7 @@ card.json            what it is: task, config, metrics, origin, the card's schem
 state.json           what was counted before learning
 weights.safetensors  what was learnt
 net.onnx             the network, where it exports exactly (net.<function>.onnx for further functions)
+int8.onnx            the same with weights in 8 bits, where that was asked for and pays
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from models.archive import DAMAGED
 from models.faults import summary
 from models.task import Card, Config, Schema
 
-FORMAT = 1
-"""Grows when an older reader could not read what is written; every older format stays readable."""
+FORMAT = 2
+"""Grows when an older reader could not read what is written; every older format stays readable.
+
+1 had no graphs in 8 bits; what has none is still written so."""
 
 CARD, STATE, WEIGHTS = "card.json", "state.json", "weights.safetensors"
-ALLOWED = re.compile(r"card\.json|state\.json|weights\.safetensors|net(\.[a-z_]+)?\.onnx")
+ALLOWED = re.compile(r"card\.json|state\.json|weights\.safetensors|(net|int8)(\.[a-z_]+)?\.onnx")
 LARGEST = 4 * 1024**3
 """Bytes of all files together at most."""
 SMALL = 64 * 1024**2
@@ -81,6 +84,11 @@ class Artifact:
         """Whether it can be served without torch."""
         return any(name.endswith(".onnx") for name in self.manifest.files)
 
+    @property
+    def quantized(self) -> bool:
+        """Whether it can be served with weights in 8 bits."""
+        return any(name.startswith("int8") for name in self.manifest.files)
+
 
 def write(
     folder: Path,
@@ -99,7 +107,7 @@ def write(
     (folder / STATE).write_text(state.model_dump_json(), encoding="utf-8")
     names = sorted(path.name for path in folder.iterdir() if ALLOWED.fullmatch(path.name) and path.name != CARD)
     manifest = Manifest(
-        format=FORMAT,
+        format=FORMAT if any(name.startswith("int8") for name in names) else 1,
         task=task,
         config=config.model_dump(mode="json"),
         metrics=dict(metrics),

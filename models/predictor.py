@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from models import artifact, catalog
 from models.artifact import Artifact
 from models.batch import Example
-from models.runtimes.onnx_run import OnnxRun, filename
+from models.runtimes.onnx_run import INT8, NET, OnnxRun, filename
 from models.runtimes.run import Run
 from models.stream import Stepper
 from models.task import AnyCodec, Config, Params, Schema
@@ -20,10 +20,18 @@ class Predictor:
     """A trained model that answers."""
 
     def __init__(
-        self, codec: AnyCodec, state: Schema, config: Config, run: Run, *, lacking: Collection[str] = ()
+        self,
+        codec: AnyCodec,
+        state: Schema,
+        config: Config,
+        run: Run,
+        *,
+        lacking: Collection[str] = (),
+        weights: str = "fp32",
     ) -> None:
         """`lacking`: functions that the task's stream calls and this version, made before there were any, has not."""
         self.codec, self.state, self.config, self.run, self.lacking = codec, state, config, run, lacking
+        self.weights = weights
 
     def prepare(self, item: Any, params: Params) -> Example:
         """What the network will read for an item. Raises `models.task.Fault` on one that cannot be used."""
@@ -59,17 +67,24 @@ class Predictor:
             closing()
 
 
-def load(found: Artifact | Path, *, threads: int = 1, device: str = "cpu") -> Predictor:
+Precision = Literal["auto", "fp32"]
+"""`auto`: weights in 8 bits where a version has them."""
+
+
+def load(found: Artifact | Path, *, threads: int = 1, device: str = "cpu", precision: Precision = "auto") -> Predictor:
     """The predictor of a verified artifact: ONNX Runtime on the CPU where it was exported, else torch."""
     held = found if isinstance(found, Artifact) else artifact.read(found)
     task = held.manifest.task
     run: Run
     lacking: list[str] = []
+    small = device == "cpu" and precision == "auto" and held.quantized
     if device == "cpu" and held.exported:
-        run = OnnxRun(held.folder, threads=threads)
+        run = OnnxRun(held.folder, INT8 if small else NET, threads=threads)
         stream = catalog.stream(task)
         lacking = [name for name in stream.functions if filename(name) not in held.manifest.files] if stream else []
     else:
         torch_run = importlib.import_module("models.runtimes.torch_run")
         run = torch_run.load(task, held.folder / artifact.WEIGHTS, state=held.state, config=held.config, device=device)
-    return Predictor(catalog.codec(task), held.state, held.config, run, lacking=lacking)
+    return Predictor(
+        catalog.codec(task), held.state, held.config, run, lacking=lacking, weights="int8" if small else "fp32"
+    )

@@ -33,6 +33,7 @@ LAYERS: dict[str, int] = {
     "models.nets": 4,
     "models.runtimes.torch_run": 7,
     "models.runtimes.export": 7,
+    "models.runtimes.int8": 7,
     "models.checkpoint": 4,
     "models.best": 4,
     "models.memory": 4,

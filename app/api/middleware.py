@@ -17,6 +17,7 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.compression import Shrinking, takes_gzip
 from app.api.problems import METHODS, answered, problem
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class Middleware:
         path, posted = scope["path"], scope["method"] == "POST"
         settings = self.services.settings
         limit = settings.max_body if posted and path in UPLOADS else settings.max_json
-        exchange = _Exchange(receive, send, limit, settings.upload_seconds, request_id)
+        sending = Shrinking(send) if takes_gzip(scope["headers"]) else send
+        exchange = _Exchange(receive, sending, limit, settings.upload_seconds, request_id)
         direct = self.direct.get(path) if posted else None
         try:
             if (refused := _no_address(scope)) is not None:

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Body, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -45,6 +45,17 @@ class LoadedView(BaseModel):
     model: str
     version: int
     device: str
+    weights: str = Field(description="`fp32`, or `int8`: in 8 bits.")
+
+
+class LoadRequest(BaseModel):
+    """How a version is brought into memory."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    precision: Literal["auto", "fp32"] = Field(
+        "auto", description="`auto`: weights in 8 bits where the version has them; `fp32`: as they were learnt."
+    )
 
 
 def _who(caller: str) -> str:
@@ -183,10 +194,15 @@ def history(name: str, use: Use) -> History:
 
 
 @router.post("/{ref}/load", responses=responses(404), dependencies=[require("admin")])
-async def load(ref: str, use: Use) -> LoadedView:
+async def load(
+    ref: str, use: Use, wanted: Annotated[LoadRequest | None, Body(examples=[{"precision": "fp32"}])] = None
+) -> LoadedView:
     """Bring a version into memory now."""
-    served = await use.loaded.load(ref)
-    return LoadedView(model=served.version.model, version=served.version.version, device=served.device)
+    served = await use.loaded.load(ref, "auto" if wanted is None else wanted.precision)
+    version = served.version
+    return LoadedView(
+        model=version.model, version=version.version, device=served.device, weights=served.predictor.weights
+    )
 
 
 @router.post("/{ref}/unload", status_code=204, responses=responses(404, 409), dependencies=[require("admin")])

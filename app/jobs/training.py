@@ -25,6 +25,7 @@ from models.artifact import ArtifactError
 from models.checkpoint import Checkpoint, CheckpointError
 from models.memory import guarded, out_of_memory
 from models.monitor import EpochReport, Progress, Stopped, TrainingError
+from models.runtimes import int8
 from models.runtimes.export import export
 from models.runtimes.run import Run
 from models.task import PARTS, Config, Fault, Part
@@ -213,12 +214,17 @@ def _written(order: Order, trained: Trained, config: Config, reporter: Reporter)
     reason = export(network, trained.net, ask, order.folder)
     if reason is not None:
         reporter.log(f"served by torch: {reason}", "warning")
+    metrics = dict(trained.metrics)
+    if config.quantize and reason is None:
+        verdict = int8.settle(codec, order.folder, trained.examples["validation"], trained.state)
+        reporter.log(f"weights in 8 bits are {'kept' if verdict.kept else 'not kept'}: {verdict.reason}")
+        metrics |= verdict.metrics
     artifact.write(
         order.folder,
         task=order.task,
         state=trained.state,
         config=config,
-        metrics=trained.metrics,
+        metrics=metrics,
         parameters=trained.parameters,
         code_version=version("cellgate"),
         created_at=datetime.now(UTC).isoformat(),
@@ -227,7 +233,7 @@ def _written(order: Order, trained: Trained, config: Config, reporter: Reporter)
     )
     packed = order.folder.with_suffix(".zip")
     digest = artifact.pack(order.folder, packed)
-    done = {"zip": str(packed), "digest": digest, "metrics": trained.metrics, "seconds": round(trained.seconds, 2)}
+    done = {"zip": str(packed), "digest": digest, "metrics": metrics, "seconds": round(trained.seconds, 2)}
     done["ended"] = trained.ended
     return done | (_trial(order, trained, reporter) if order.looks_every else {})
 

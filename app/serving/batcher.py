@@ -321,7 +321,7 @@ class Batcher:
         stats.seconds += seconds
         stats.steps += sum(lengths)
         stats.padded += count * longest
-        self._drag += 0.2 * (seconds / self.pace.seconds(count, longest) - self._drag)
+        self._drag += 0.5 * (seconds / self.pace.seconds(count, longest) - self._drag)
         stats.sizes[next(i for i, most in enumerate(SIZES) if count <= most or most == SIZES[-1])] += 1
 
     async def drain(self) -> None:

@@ -30,7 +30,7 @@ from app.serving.unpacked import Unpacked
 from app.settings import Settings
 from models import artifact, devices, predictor
 from models.artifact import ArtifactError
-from models.predictor import Predictor
+from models.predictor import Precision, Predictor
 
 log = structlog.get_logger("cellgate.serving")
 
@@ -54,6 +54,8 @@ class Loaded:
         self.registry, self.blobs, self.settings = registry, blobs, settings
         self.unpacked = Unpacked(settings.home.resolve() / "cache", blobs)
         self._served: OrderedDict[tuple[str, int], Served] = OrderedDict()
+        self._precision: dict[tuple[str, int], Precision] = {}
+        """What `load` was asked for, where that was not the usual."""
         self._loading: dict[tuple[str, int], asyncio.Task[Served]] = {}
         self._failures: dict[tuple[str, int], tuple[str, float]] = {}
         """Why a version could not be loaded, and when that was on `time.monotonic`."""
@@ -116,10 +118,17 @@ class Loaded:
         """A caller of `get` has its answer."""
         served.used -= 1
 
-    async def load(self, reference: str) -> Served:
-        """Bring a version into memory now."""
+    async def load(self, reference: str, precision: Precision = "auto") -> Served:
+        """Bring a version into memory now, and hold its weights so from now on; the one there was answers meanwhile."""
         key = await self._key(Reference.parse(reference))
-        return self._served.get(key) or await self._load(key)
+        before = self._served.get(key)
+        if before is not None and self._precision.get(key, "auto") == precision:
+            return before
+        self._precision[key] = precision
+        served = await self._load(key)
+        if before is not None and before is not served:
+            self._retire(before)
+        return served
 
     async def files(self, reference: str) -> tuple[VersionView, Path]:
         """A version and its unpacked files, without loading it. Raises `NotFound`."""
@@ -137,6 +146,7 @@ class Loaded:
 
     def forget(self, name: str, version: int) -> None:
         """Take a deleted version out of memory."""
+        self._precision.pop((name, version), None)
         served = self._served.pop((name, version), None)
         if served is not None:
             self._retire(served)
@@ -259,7 +269,8 @@ class Loaded:
     async def _pace(self, served: Served) -> None:
         """Learn what its forward passes cost, beside the answers; for good where nobody asked for any meanwhile."""
         folder = self.unpacked.folder / served.version.digest
-        path = calibrated.place(folder, device=served.device, threads=self.settings.threads)
+        device = f"{served.device} {served.predictor.weights}"
+        path = calibrated.place(folder, device=device, threads=self.settings.threads)
         pace = await self._off(lambda: calibrated.kept(path))
         if pace is None:
             ends = time.monotonic() + QUIET
@@ -299,7 +310,8 @@ class Loaded:
         except ArtifactError:  # damaged since it was unpacked
             self.unpacked.forget(version.digest)
             found = artifact.read(self.unpacked.get(version.digest))
-        made = predictor.load(found, threads=self.settings.threads, device=placed.id)
+        wanted = self._precision.get((version.model, version.version), "auto")
+        made = predictor.load(found, threads=self.settings.threads, device=placed.id, precision=wanted)
         made.probe()
         return made, placed.id
 

@@ -65,6 +65,7 @@ class Served:
         """The same, for people to read."""
         done, pace = self.counted(), self.batcher.pace
         return {
+            "weights": self.predictor.weights,
             "requests": done.requests,
             "items": done.items,
             "batches": done.batches,

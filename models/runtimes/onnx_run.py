@@ -10,17 +10,19 @@ import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
 FORWARD = "forward"
+NET, INT8 = "net", "int8"
+"""How the files of graphs begin: as exported, and with weights in 8 bits."""
 
 
 def filename(function: str) -> str:
     """The file that holds a function's graph."""
-    return "net.onnx" if function == FORWARD else f"net.{function}.onnx"
+    return f"{NET}.onnx" if function == FORWARD else f"{NET}.{function}.onnx"
 
 
 class OnnxRun:
-    """A `Run` over the graphs in a folder. Safe to call from several threads at once."""
+    """A `Run` over the graphs in a folder that begin with `stem`. Safe to call from several threads at once."""
 
-    def __init__(self, folder: Path, *, threads: int = 1) -> None:
+    def __init__(self, folder: Path, stem: str = NET, *, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -29,8 +31,8 @@ class OnnxRun:
         options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._sessions = {
-            FORWARD if path.name == "net.onnx" else path.name.split(".")[1]: _Session(path, options)
-            for path in sorted(folder.glob("net*.onnx"))
+            FORWARD if path.name == f"{stem}.onnx" else path.name.split(".")[1]: _Session(path, options)
+            for path in sorted(folder.glob(f"{stem}*.onnx"))
         }
 
     def __call__(self, function: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

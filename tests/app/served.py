@@ -26,7 +26,7 @@ SMALL = {
 }
 
 
-def trained(task: str, folder: Path, *, seed: int = 0) -> Path:
+def trained(task: str, folder: Path, *, seed: int = 0, **config: object) -> Path:
     """The zip of a version that the training code made from the task's sample."""
     made = folder / f"{task}-{seed}"
     made.mkdir(parents=True)
@@ -38,11 +38,11 @@ def trained(task: str, folder: Path, *, seed: int = 0) -> Path:
         for line in source:
             row = orjson.loads(line)
             sink.write(orjson.dumps({"part": row.pop("split", None), "row": row}) + b"\n")
-    config = catalog.card(task).config.model_validate({"epochs": 1, "seed": seed, **SMALL[task]})
+    given = catalog.card(task).config.model_validate({"epochs": 1, "seed": seed, **SMALL[task], **config})
     order = Order(
         job=f"job_{task}{seed}",
         task=task,
-        config=config.model_dump(mode="json"),
+        config=given.model_dump(mode="json"),
         rows=rows,
         vectors=None,
         folder=made,

@@ -35,6 +35,15 @@ def test_a_version_registered_elsewhere_answers_at_once(tmp_path: Path, archives
         assert client.post("/v1/sentiment", json={"inputs": ["good"]}).status_code == 200
 
 
+def test_weights_are_held_as_the_load_asks(client: TestClient) -> None:
+    loaded = client.post("/v1/models/reviews/load").json()
+    assert loaded["weights"] == "fp32"
+    assert client.post("/v1/models/reviews/load", json={"precision": "fp32"}).json() == loaded
+    assert client.get("/v1/models/reviews/stats").json()["weights"] == "fp32"
+    assert client.post("/v1/models/reviews/load", json={"precision": "int4"}).status_code == 422
+    assert client.post("/v1/sentiment", json=ASK).status_code == 200
+
+
 def test_a_deleted_number_never_comes_back(client: TestClient, archives: dict[str, Path]) -> None:
     assert imported(client, archives["sentiment2"])["version"] == 2
     assert client.post("/v1/sentiment", json={**ASK, "model": "reviews:2"}).status_code == 200
@@ -96,7 +105,12 @@ def test_the_network_comes_alone_as_onnx(client: TestClient) -> None:
 
 
 def test_devices_say_what_they_hold(client: TestClient) -> None:
-    assert client.post("/v1/models/reviews/load").json() == {"model": "reviews", "version": 1, "device": "cpu"}
+    assert client.post("/v1/models/reviews/load").json() == {
+        "model": "reviews",
+        "version": 1,
+        "device": "cpu",
+        "weights": "fp32",
+    }
     devices = {device["id"]: device for device in client.get("/v1/devices").json()["items"]}
     assert "reviews:1" in devices["cpu"]["models"]
     assert devices["cpu"]["memory_total"] > devices["cpu"]["memory_free"] > 0
