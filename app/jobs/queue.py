@@ -280,12 +280,14 @@ def _strike(jobs: JobRepository, job: Job, reason: str, problem: dict[str, Any],
 def process_died(job: Job, how: str) -> dict[str, Any]:
     """The problem of a job that its own process does not survive, this time included."""
     times = job.deaths if job.deaths >= DEATHS else job.strikes + 1
-    return problem(
-        "worker-lost",
-        f"{times} times in a row the process that ran this job was ended, the last time by {how}",
-        "look for the kernel's out-of-memory killer in the system's log; "
-        "lower `batch_steps` or `hidden`, then retry the job",
-    )
+    detail = f"{times} times in a row the process that ran this job was ended, the last time by {how}"
+    remedy = "see the worker's log for its last words, and report them: this is a fault of the service or of a library"
+    if "SIGKILL" in how:
+        remedy = (
+            "look for the kernel's out-of-memory killer in the system's log; "
+            "lower `batch_steps` or `hidden`, then retry the job"
+        )
+    return problem("worker-lost", detail, remedy)
 
 
 def worker_lost(strikes: int) -> dict[str, Any]:

@@ -187,6 +187,7 @@ def test_a_job_that_nobody_lets_run_fails_in_the_end(
     assert job.error is not None
     assert job.error["type"] == "worker-lost"
     assert job.error["detail"] == says
+    assert "memory" in job.error["remedy"]
     assert queue(database).claim(on_cpu) is None
 
 
@@ -203,6 +204,7 @@ def test_a_job_that_kills_its_process_fails_long_before_one_whose_workers_are_lo
     assert (job.error["type"], job.attempt) == ("worker-lost", 18)
     said = "5 times in a row the process that ran this job was ended, the last time by SIGSEGV"
     assert job.error["detail"] == said
+    assert "a fault of the service or of a library" in job.error["remedy"]
 
 
 @pytest.mark.parametrize("by", ["loss", "kill", "death"])
