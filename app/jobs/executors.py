@@ -154,7 +154,7 @@ class LocalRunning:
         try:
             while self._pipe.poll(0 if found else timeout):
                 found.append(self._pipe.recv())
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # it may have died in the middle of a word
             if not found:
                 raise self._end() from None
         if not found and any(process.exitcode for process, _ in self._members):
