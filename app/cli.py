@@ -133,10 +133,24 @@ def work(
         signal.signal(number, lambda *_: stopping.set())
     if parent is not None:
         threading.Thread(target=_outlive, args=(parent, stopping), daemon=True).start()
+    if not _has_tables(settings):
+        fail("the database has not the tables of this version: run `cellgate migrate` on this or another machine")
     try:
         worker.run(settings, stopping)
     except CellgateError as error:
         fail(error.detail)
+
+
+def _has_tables(settings: Settings) -> bool:
+    """Whether the database is this version's; one that is away is waited for by the worker itself."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    opened = Database(settings.database)
+    try:
+        return is_current(opened)
+    except SQLAlchemyError:
+        return True
+    finally:
+        opened.close()
 
 
 def _outlive(parent: int, stopping: threading.Event) -> None:

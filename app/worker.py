@@ -32,6 +32,7 @@ def run(given: Settings, stopping: threading.Event) -> None:
 def _work(given: Settings, stopping: threading.Event) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(given.threads))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads on busy cores cost a factor of ten
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # the exporter warns of what is then checked by numbers
     log.configure(given)
     database = Database(given.database)
     blobs = open_blobs(given.blob_store)

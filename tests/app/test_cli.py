@@ -54,6 +54,12 @@ def test_migrating_makes_the_database_and_says_so_twice(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "cellgate.db").exists()
 
 
+def test_a_worker_without_the_tables_says_what_to_do_and_ends(tmp_path: Path) -> None:
+    done = run(tmp_path / "new", "worker")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "run `cellgate migrate`" in done.stderr
+
+
 @pytest.mark.parametrize("command", [("migrate",), ("keys", "list"), ("keys", "create"), ("serve",)])
 def test_a_database_that_is_away_is_a_sentence_without_the_password(tmp_path: Path, command: tuple[str, ...]) -> None:
     done = run(tmp_path, *command, CELLGATE_DATABASE_URL=GONE)
