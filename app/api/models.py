@@ -89,7 +89,9 @@ async def import_(
     request: Request,
     use: Use,
     caller: Annotated[str, require("admin")],
-    name: Annotated[str, Query(max_length=64, description="Name to register it under.")],
+    name: Annotated[
+        str | None, Query(max_length=64, description="Name to register it under; default: that of its task.")
+    ] = None,
     promote: Literal["if_better", "always", "never"] = "never",
 ) -> VersionView:
     """Register the zip of a version made elsewhere; refused unless its digests, format and card fit."""

@@ -185,12 +185,13 @@ class Registry:
             rows.set_default(manifest.task, model)
         return _version(rows, version)
 
-    def import_(self, archive: Path, *, model: str, promote: str, by: str) -> VersionView:
-        """Register an artifact that was made elsewhere. Raises `Invalid`, `Conflict`."""
-        name = _name(model)
+    def import_(self, archive: Path, *, model: str | None, promote: str, by: str) -> VersionView:
+        """Register an artifact that was made elsewhere, under its task's name if no other. Raises `Invalid`,
+        `Conflict`."""
+        name = None if model is None else _name(model)
         stored = self.store(archive)
         try:
-            return self.register(stored, model=name, promote=promote, by=by)
+            return self.register(stored, model=name or stored.manifest.task, promote=promote, by=by)
         except Conflict:
             self.forget(stored.blob)
             raise

@@ -160,6 +160,8 @@ def test_readiness_names_what_fails(tmp_path: Path, archives: dict[str, Path]) -
             "checks": {"database": "ok", "blobs": "ok", "models": "ok"},
         }
         made = client.post("/v1/models/import?name=reviews", content=archives["sentiment"].read_bytes()).json()
+        again = client.post("/v1/models/import", content=archives["sentiment"].read_bytes()).json()
+        assert (again["model"], again["version"]) == ("sentiment", 1), "without a name, that of its task"
         services.blobs.delete(made["digest"])
         assert client.post("/v1/sentiment", json={"inputs": ["x"]}).status_code == 503
         ready = client.get("/health/ready")
