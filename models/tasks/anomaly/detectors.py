@@ -68,8 +68,9 @@ class Predictor(Detector):
 
     An error counts in half-widths: those the network's quantiles say and, where the scale is a series' own, the root
     mean square of that horizon's errors in the series so far, squares added. So one threshold fits calm series and
-    rough ones. The running level is held to be one more forecast, of the farthest horizon. A step's surprise is that of
-    its worst forecast; its strain the root mean square of all, the level weighing as much as the others together.
+    rough ones. What was forecast before a series had shown its spread does not count. The running level is held to be
+    one more forecast, of the farthest horizon. A step's surprise is that of its worst forecast; its strain the root
+    mean square of all, the level weighing as much as the others together.
     The network reads chunk after chunk from a state of zeros: that state, the forecasts not yet judged, a mean square
     a horizon and the decaying sums of `models.tasks.anomaly.prepare` are all that a series leaves behind.
     """
@@ -118,6 +119,7 @@ class Predictor(Detector):
         said = past.joined("said", said, max(state.ahead))
         origins = past.joined("location", series.location[1:], max(state.ahead))
         scales = past.joined("scale", series.scale[1:], max(state.ahead))
+        firm = past.joined("firm", series.firm, max(state.ahead))
         earlier = len(said) - total
         errors = np.where(series.known, series.values - level, np.nan)
         width = _settled(errors, state, (past, "level"), start=scale)
@@ -130,11 +132,12 @@ class Predictor(Detector):
                 continue
             at, origin = slice(first - earlier, None), slice(first - far, len(said) - far)
             told, scale = said[origin, index].astype(np.float64), scales[origin]
-            expected[at] = origins[origin] + scale * told[..., 0]
-            errors = np.where(series.known[at], series.values[at] - expected[at], np.nan)
+            sure = firm[origin][:, None]
+            expected[at] = np.where(sure, origins[origin] + scale * told[..., 0], expected[at])
+            errors = np.where(series.known[at] & sure, series.values[at] - expected[at], np.nan)
             usual = _settled(errors, state, (past, f"ahead {far}"))
-            below[at] = np.hypot(scale * (FLOOR + told[..., 1]), usual)
-            above[at] = np.hypot(scale * (FLOOR + told[..., 2]), usual)
+            below[at] = np.where(sure, np.hypot(scale * (FLOOR + told[..., 1]), usual), below[at])
+            above[at] = np.where(sure, np.hypot(scale * (FLOOR + told[..., 2]), usual), above[at])
             forecast = np.square(errors / np.where(errors < 0, below[at], above[at]))
             worst[at] = np.fmax(worst[at], forecast)
             squares[at] += np.nan_to_num(forecast)

@@ -82,6 +82,12 @@ class Series:
     """(T, 5) the time of the day and of the week on circles, 0 where it is unknown; and how young a series of its own
     scale is, from 1 down to 0: a scale that few steps have told is not to be trusted."""
 
+    @property
+    def firm(self) -> np.ndarray:
+        """(T,) whether enough was seen by each step to forecast from it."""
+        enough: np.ndarray = self.facts[:, -1] <= 1 / np.sqrt(FIRST)
+        return enough
+
     def part(self, start: int, end: int) -> Series:
         """The steps from `start` to before `end`, scaled as they are in the whole."""
         return Series(

@@ -10,7 +10,8 @@ import pytest
 
 from models.tasks.anomaly import scoring
 from models.tasks.anomaly.codec import CODEC
-from models.tasks.anomaly.prepare import decayed, prepare, running
+from models.tasks.anomaly.detectors import PREDICTOR
+from models.tasks.anomaly.prepare import FIRST, Past, decayed, prepare, running
 from models.tasks.anomaly.schema import AnomalyConfig, Row, State
 
 
@@ -107,3 +108,15 @@ def test_the_hour_and_the_weekday_turn() -> None:
     np.testing.assert_allclose(facts[0, :4], facts[28, :4], atol=1e-9)
     np.testing.assert_allclose(facts[0, 0], facts[4, 0], atol=1e-9)
     assert abs(facts[0, 1] - facts[4, 1]) > 0.1
+
+
+def test_what_was_forecast_before_a_series_showed_its_spread_does_not_count() -> None:
+    values = (100 + 10 * np.sin(np.arange(120) / 4))[:, None]
+    state = CODEC.learn([Row(values=values[:, 0])], AnomalyConfig(scaling="series", ahead=[1, 8, 30]))
+    series = prepare(values, None, memory=state.memory, location=None, scale=None)
+    flat = np.tile(np.array([0.0, 1.0, 1.0]), (len(values), len(state.ahead), 1, 1))
+    judged = PREDICTOR.judged(flat, series, state, Past())
+    assert np.nanmax(judged.surprise) < 20, "a spread told by one value is next to none"
+    assert np.isnan(judged.surprise[:FIRST]).all()
+    assert not np.isnan(judged.surprise[FIRST:]).any()
+    assert (judged.below > 0).all()
