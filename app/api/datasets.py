@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from app.api.deps import PageSize, PageToken, Use, require
+from app.api.deps import ONCE, PageSize, PageToken, Use, require
 from app.api.problems import responses
 from app.api.upload import Upload, received
 from app.errors import Flaw, Invalid
@@ -28,12 +28,7 @@ BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            media_type: {"schema": {"type": "string", "format": "binary"}}
-            for media_type in (*READERS, archive.MEDIA_TYPE)
-            if media_type != "application/x-ndjson"
-        }
-        | {
-            "application/x-ndjson": {
+            "application/x-ndjson": {  # first, for a page shows that one
                 "schema": {"type": "string"},
                 "example": '{"text": "I loved it", "label": "positive"}\n{"text": "A bore", "label": "negative"}\n',
             },
@@ -44,6 +39,11 @@ BODY: dict[str, Any] = {
                     "required": ["file"],
                 }
             },
+        }
+        | {
+            media_type: {"schema": {"type": "string", "format": "binary"}}
+            for media_type in (*READERS, archive.MEDIA_TYPE)
+            if media_type != "application/x-ndjson"
         },
     }
 }
@@ -62,7 +62,7 @@ async def post_dataset(
     of: Annotated[
         Of, Query(description="`rows` have answers, to learn from and to be scored by; `items` have none, to be asked.")
     ] = "rows",
-    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+    idempotency_key: Annotated[str | None, Header(max_length=200, description=ONCE)] = None,
 ) -> Response:
     """Upload a file of rows: the body, or `file` of a multipart form. A bad row refuses it, by line.
 

@@ -48,5 +48,6 @@ def refuse_unknown(request: Request, known: set[str]) -> None:
         raise Invalid("the query has a parameter that this route does not know", errors=flaws)
 
 
+ONCE = "A key of your own: sent again with the same body, it gives the first answer again."
 PageSize = Annotated[int, Query(ge=1, le=1000, description="Items of a page at most.")]
 PageToken = Annotated[str, Query(max_length=400, description="`next_page_token` of the page before.")]

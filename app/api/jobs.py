@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from app.api.deps import PageSize, PageToken, Use, require
+from app.api.deps import ONCE, PageSize, PageToken, Use, require
 from app.api.download import streamed
 from app.api.problems import responses
 from app.errors import Flaw, Invalid
@@ -112,7 +112,7 @@ def submit(
     request: Annotated[JobRequest, Body(openapi_examples=EXAMPLE)],
     use: Use,
     caller: Annotated[str, require("train")],
-    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+    idempotency_key: Annotated[str | None, Header(max_length=200, description=ONCE)] = None,
 ) -> Response:
     """Queue a training, a comparison of cells, a study, an evaluation or a bulk prediction. `Location` names the job;
     watch it there, or live under `/events`.

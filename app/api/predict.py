@@ -22,6 +22,7 @@ GONE = 499
 PATIENCE = 0.05
 """Seconds before somebody looks whether the caller is still there."""
 Milliseconds = Annotated[int, Field(ge=1, le=600_000)]
+DEADLINE = "Milliseconds after which the answer is of no use; then it is a 504. Default: CELLGATE_REQUEST_SECONDS."
 BULK = re.compile(r"(^|[,\s])u=[4-7]\b")
 """An urgency below the usual in a `Priority` header (RFC 9218)."""
 PRIORITY = "`u=4` to `u=7`: bulk, answered after what is urgent (RFC 9218). Anything else is ignored."
@@ -90,7 +91,7 @@ def _handler(card: Card, request: type[BaseModel], response: type[BaseModel]) ->
         body: Annotated[request, Body(openapi_examples={card.name: {"value": example}})],  # type: ignore[valid-type]
         use: Use,
         caller: Annotated[str, require(LeanRoute.scope)],
-        x_deadline_ms: Annotated[Milliseconds | None, Header()] = None,
+        x_deadline_ms: Annotated[Milliseconds | None, Header(description=DEADLINE)] = None,
         priority: Annotated[str | None, Header(description=PRIORITY)] = None,
     ) -> Response:
         most = use.settings.max_inputs

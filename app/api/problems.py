@@ -65,15 +65,40 @@ class Problem(BaseModel):
     faults: int | None = Field(None, description="How many faults there are in all; `errors` names the first.")
 
 
+EXAMPLES = {
+    400: ("not-json", "the body is not JSON"),
+    401: ("unauthenticated", "a key is needed: send `Authorization: Bearer <key>`"),
+    403: ("forbidden", "this key may predict; the scope 'train' is needed"),
+    404: ("not-found", "no model 'reviews'"),
+    409: ("conflict", "the model 'sales' is for forecasting, not sentiment"),
+    410: ("gone", "the session is over"),
+    413: ("too-large", "the body may have 16777216 bytes at most"),
+    422: ("invalid", "the request does not fit the schema"),
+    429: ("limited", "this key has too many requests in flight"),
+    500: ("internal", "the service failed; its log has the cause under this request_id"),
+    503: ("full", "1024 items wait for 'reviews' already"),
+    504: ("late", "the deadline passed before the request's turn"),
+}
+"""What problems of each status look like in the API documents: type and detail."""
+
+
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The problems that a route may answer, for the OpenAPI document."""
     return {
         status: {
             "description": HTTPStatus(status).phrase,
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": _example(status)}},
         }
         for status in sorted({*statuses, 400, 401, 403, 413, 422, 429, 500, 503})
     }
+
+
+def _example(status: int) -> dict[str, Any]:
+    title = HTTPStatus(status).phrase
+    kind, detail = EXAMPLES.get(status, (title.lower().replace(" ", "-"), title.lower()))
+    places = {"errors": [{"detail": "it is empty", "pointer": "/inputs/0"}], "faults": 1} if status == 422 else {}
+    place = {"instance": "/v1/sentiment", "request_id": "6b1f0c9e2d7a4458"}
+    return {"type": f"/problems/{kind}", "title": title, "status": status, "detail": detail, **place, **places}
 
 
 class ProblemResponse(JSONResponse):

@@ -67,6 +67,24 @@ def test_each_body_of_json_is_shown_by_an_example(document: dict[str, Any]) -> N
     assert bodies > 10
 
 
+def test_problems_are_shown_with_their_own_status(document: dict[str, Any]) -> None:
+    shown = 0
+    for name, operation in operations(document):
+        for status, answer in operation["responses"].items():
+            if "application/problem+json" in answer.get("content", {}):
+                example = answer["content"]["application/problem+json"]["example"]
+                assert str(example["status"]) == status, name
+                schema = {"$ref": "#/components/schemas/Problem", "components": document["components"]}
+                jsonschema_rs.validate(schema, example)
+                shown += 1
+    assert shown > 100
+
+
+def test_an_upload_begins_with_a_body_that_has_an_example(document: dict[str, Any]) -> None:
+    first = next(iter(document["paths"]["/v1/datasets"]["post"]["requestBody"]["content"].values()))
+    assert "label" in first["example"]
+
+
 def test_the_examples_of_predictions_are_answered(client: TestClient, document: dict[str, Any]) -> None:
     for task in ("sentiment", "forecasting"):
         content = document["paths"][f"/v1/{task}"]["post"]["requestBody"]["content"]["application/json"]
