@@ -59,8 +59,13 @@ class Settings(BaseModel):
         None, ge=1, le=256, description="Forward passes that run at once; default: one on each core."
     )
     device: str = Field("auto", description="Where to serve and train: `auto`, `cpu`, `mps`, `cuda`, `cuda:1`.")
+    serve_precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="Of matrix products where models are served by a GPU that multiplies in it; else fp32."
+    )
     device_budget: int | None = Field(
-        None, ge=1, description="Bytes of loaded models on a device; default: what is free."
+        None,
+        ge=1,
+        description="Bytes that loaded models and their forward passes may take on a device; default: what is free.",
     )
     max_body: int = Field(1024 * MiB, ge=1024, description="Bytes of an uploaded file or artifact at most.")
     max_json: int = Field(16 * MiB, ge=1024, description="Bytes of any other request body at most.")

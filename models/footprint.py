@@ -1,7 +1,8 @@
 """How much memory a version takes on a device: at rest, and beside that for each padded step of a forward pass.
 
 Measured by running it. Knows the contract of a task, no task and no torch. In a process where other things go on
-the figures would be theirs as well, so `python -m models.footprint FOLDER DEVICE THREADS` measures in one of its own.
+the figures would be theirs as well, so `python -m models.footprint FOLDER DEVICE THREADS PRECISION` measures in one
+of its own.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import psutil
 
 from models import artifact, predictor
 from models.devices import give_back
-from models.predictor import Predictor
+from models.predictor import Precision, Predictor
 
 STEPS = 4096
 """Padded steps of the larger of the two forward passes that are measured; the smaller has an eighth of them."""
@@ -139,11 +140,14 @@ def _ready(held: Predictor) -> Predictor:
     return held
 
 
-def main(folder: str, device: str, threads: str) -> None:
+def main(folder: str, device: str, threads: str, precision: str) -> None:
     """Measure and print."""
     meter: Meter = AcceleratorMeter(device) if device.startswith("cuda") else ProcessMeter()
-    found = measured(lambda: predictor.load(Path(folder), threads=int(threads), device=device), meter, device)
-    print(json.dumps(asdict(found)))
+
+    def load() -> Predictor:
+        return predictor.load(Path(folder), threads=int(threads), device=device, precision=cast("Precision", precision))
+
+    print(json.dumps(asdict(measured(load, meter, device))))
 
 
 if __name__ == "__main__":

@@ -71,8 +71,16 @@ Precision = Literal["auto", "fp32"]
 """`auto`: weights in 8 bits where a version has them."""
 
 
-def load(found: Artifact | Path, *, threads: int = 1, device: str = "cpu", precision: Precision = "auto") -> Predictor:
-    """The predictor of a verified artifact: ONNX Runtime on the CPU where it was exported, else torch."""
+def load(
+    found: Artifact | Path,
+    *,
+    threads: int = 1,
+    device: str = "cpu",
+    precision: Precision = "auto",
+    products: str = "fp32",
+) -> Predictor:
+    """The predictor of a verified artifact: ONNX Runtime on the CPU where it was exported, else torch, whose matrix
+    `products` may be of "bf16" or "fp16"."""
     held = found if isinstance(found, Artifact) else artifact.read(found)
     task = held.manifest.task
     run: Run
@@ -84,7 +92,14 @@ def load(found: Artifact | Path, *, threads: int = 1, device: str = "cpu", preci
         lacking = [name for name in stream.functions if filename(name) not in held.manifest.files] if stream else []
     else:
         torch_run = importlib.import_module("models.runtimes.torch_run")
-        run = torch_run.load(task, held.folder / artifact.WEIGHTS, state=held.state, config=held.config, device=device)
+        run = torch_run.load(
+            task,
+            held.folder / artifact.WEIGHTS,
+            state=held.state,
+            config=held.config,
+            device=device,
+            precision=products,
+        )
     return Predictor(
         catalog.codec(task), held.state, held.config, run, lacking=lacking, weights="int8" if small else "fp32"
     )

@@ -31,7 +31,11 @@ class Devices(BaseModel):
 @router.get("", responses=responses(), dependencies=[require("predict")])
 def devices(use: Use) -> Devices:
     """What accelerators there are, their memory, and what they hold."""
-    held = [(served.device, f"{served.version.model}:{served.version.version}") for served in use.loaded.held()]
+    held = [
+        (device, f"{served.version.model}:{served.version.version}")
+        for served in use.loaded.held()
+        for device in served.devices
+    ]
     return Devices(
         items=[
             DeviceView(

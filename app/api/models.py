@@ -15,6 +15,7 @@ from app.api.download import streamed
 from app.api.problems import responses
 from app.services.pages import Page
 from app.services.registry import ModelView, MoveView, VersionView
+from app.serving.placing import Keeping
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -39,23 +40,28 @@ class History(BaseModel):
     items: list[MoveView]
 
 
+class Loading(BaseModel):
+    """How a version is kept in memory."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pinned: bool = Field(default=False, description="Whether it stays until it is unloaded, whoever else needs room.")
+    replicas: int = Field(default=1, ge=1, le=64, description="Copies, each on a device of its own.")
+    precision: Literal["auto", "fp32"] = Field(
+        default="auto", description="`auto`: weights in 8 bits where the version has them; `fp32`: as they were learnt."
+    )
+
+
 class LoadedView(BaseModel):
     """A version in memory."""
 
     model: str
     version: int
-    device: str
+    device: str = Field(description="Of its first copy.")
+    devices: list[str] = Field(description="Of each copy.")
     weights: str = Field(description="`fp32`, or `int8`: in 8 bits.")
-
-
-class LoadRequest(BaseModel):
-    """How a version is brought into memory."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    precision: Literal["auto", "fp32"] = Field(
-        "auto", description="`auto`: weights in 8 bits where the version has them; `fp32`: as they were learnt."
-    )
+    memory: int = Field(description="Bytes that are kept for it, all copies together.")
+    pinned: bool
 
 
 def _who(caller: str) -> str:
@@ -197,13 +203,20 @@ def history(name: str, use: Use) -> History:
 
 @router.post("/{ref}/load", responses=responses(404), dependencies=[require("admin")])
 async def load(
-    ref: str, use: Use, wanted: Annotated[LoadRequest | None, Body(examples=[{"precision": "fp32"}])] = None
+    ref: str,
+    use: Use,
+    body: Annotated[Loading | None, Body(openapi_examples={"pinned": {"value": {"pinned": True}}})] = None,
 ) -> LoadedView:
-    """Bring a version into memory now."""
-    served = await use.loaded.load(ref, "auto" if wanted is None else wanted.precision)
-    version = served.version
+    """Bring a version into memory now, and keep it so until it is unloaded; without a body, as it was kept before."""
+    served = await use.loaded.load(ref, None if body is None else Keeping(**body.model_dump()))
     return LoadedView(
-        model=version.model, version=version.version, device=served.device, weights=served.predictor.weights
+        model=served.version.model,
+        version=served.version.version,
+        device=served.devices[0],
+        devices=served.devices,
+        weights=served.predictor.weights,
+        memory=served.memory,
+        pinned=served.keeping.pinned,
     )
 
 

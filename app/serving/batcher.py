@@ -9,6 +9,7 @@ al. 1996): what one caller sends at once comes after the first of another's.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Callable, Hashable, Sequence
@@ -54,6 +55,8 @@ class Stats:
     late: int = 0
     left: int = 0
     """Requests whose caller went away."""
+    out_of_memory: int = 0
+    """Forward passes that the memory did not hold: they were tried again, in halves."""
     seconds: float = 0.0
     """In forward passes."""
     waited: float = 0.0
@@ -99,8 +102,20 @@ class _Item:
 class Batcher:
     """Batches for one model. Belongs to one event loop; forward passes run in `streams`, or here where alone."""
 
-    def __init__(self, model: Model, streams: Streams, *, capacity: int = 1024, pace: Pace = GUESS) -> None:
+    def __init__(
+        self,
+        model: Model,
+        streams: Streams,
+        *,
+        capacity: int = 1024,
+        pace: Pace = GUESS,
+        most_steps: int | None = None,
+        relieve: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`most_steps`: padded steps of a batch at most, but for one item alone; `relieve` makes room in memory, and
+        is called by a stream that had too little."""
         self.model, self.streams, self.capacity, self.pace = model, streams, capacity, pace
+        self.most_steps, self.relieve = math.inf if most_steps is None else most_steps, relieve
         self.stats = Stats()
         self.used = 0.0
         self._lanes: tuple[list[_Item], list[_Item]] = ([], [])
@@ -148,7 +163,8 @@ class Batcher:
         self.streams.asked += 1
         try:
             if await self._alone(examples) and time.monotonic() < deadline:
-                return self._inline(examples, params)
+                with contextlib.suppress(MemoryError):  # a stream makes room, and tries again
+                    return self._inline(examples, params)
             return await self._queued(examples, params, key, deadline, caller, bulk=bulk)
         finally:
             self.streams.requests -= 1
@@ -157,7 +173,10 @@ class Batcher:
         """Whether these are better answered at once: nothing else is under way, and the loop may stand so long."""
         if self.streams.requests > 1 or not self.pace.measured:
             return False
-        expected = self.pace.seconds(len(examples), max(example.length for example in examples))
+        longest = max(example.length for example in examples)
+        if len(examples) * longest > self.most_steps and len(examples) > 1:
+            return False
+        expected = self.pace.seconds(len(examples), longest)
         if not self.streams.quick(expected * self._drag):
             return False
         await asyncio.sleep(0)  # others may have come in the same moment
@@ -252,7 +271,8 @@ class Batcher:
             for item in lane[:SEEN]
             if item is not first and item.request.key == first.request.key
         ]
-        chosen = self.pace.chosen(first.example.length, [item.example.length for item in near])
+        lengths = [item.example.length for item in near]
+        chosen = self.pace.chosen(first.example.length, lengths, most_steps=self.most_steps)
         chosen = chosen[: max(1, math.ceil(self.waiting / (1 + idle))) - 1]  # streams that idle get their share
         if (pause := self._pause(first, len(chosen), now, idle)) > 0:
             return pause
@@ -293,10 +313,27 @@ class Batcher:
         try:
             outputs = self.model.answer([item.example for item in batch], batch[0].request.params)
             return list(zip(batch, outputs, strict=True))
+        except MemoryError:
+            return self._in_halves(batch)
         except Exception as error:
             if len(batch) == 1:
                 return [(batch[0], error)]
             return [each for item in batch for each in self._answered([item])]
+
+    def _in_halves(self, batch: list[_Item]) -> list[tuple[_Item, Any]]:
+        """The same of what the memory does not hold, when others have made room; in halves, where it can be parted."""
+        self.stats.out_of_memory += 1
+        self.relieve()
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            return [*self._answered(batch[:middle]), *self._answered(batch[middle:])]
+        try:
+            return list(zip(batch, self.model.answer([batch[0].example], batch[0].request.params), strict=True))
+        except MemoryError:
+            error = Full(f"the memory does not hold an input of {batch[0].example.length} steps now", retry_after=10.0)
+            return [(batch[0], error)]
+        except Exception as error:
+            return [(batch[0], error)]
 
     def _deliver(self, answered: list[tuple[_Item, Any]], spent: float) -> None:
         self._running -= 1

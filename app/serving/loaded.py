@@ -12,7 +12,7 @@ import functools
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,13 +24,12 @@ from app.errors import CellgateError, Conflict, Full, NotFound
 from app.services.registry import PRODUCTION, Pointers, Reference, Registry, VersionView
 from app.serving import calibrated
 from app.serving.batcher import Batcher, Model
+from app.serving.placing import Copy, Keeping, Placing, Replicas, most
 from app.serving.served import Served, Stepping
 from app.serving.streams import Streams
 from app.serving.unpacked import Unpacked
 from app.settings import Settings
-from models import artifact, devices, predictor
-from models.artifact import ArtifactError
-from models.predictor import Precision, Predictor
+from models.devices import NoRoom
 
 log = structlog.get_logger("cellgate.serving")
 
@@ -54,8 +53,8 @@ class Loaded:
         self.registry, self.blobs, self.settings = registry, blobs, settings
         self.unpacked = Unpacked(settings.home.resolve() / "cache", blobs)
         self._served: OrderedDict[tuple[str, int], Served] = OrderedDict()
-        self._precision: dict[tuple[str, int], Precision] = {}
-        """What `load` was asked for, where that was not the usual."""
+        self._keeping: dict[tuple[str, int], Keeping] = {}
+        """What `load` was asked for."""
         self._loading: dict[tuple[str, int], asyncio.Task[Served]] = {}
         self._failures: dict[tuple[str, int], tuple[str, float]] = {}
         """Why a version could not be loaded, and when that was on `time.monotonic`."""
@@ -63,6 +62,7 @@ class Loaded:
         self._live: dict[tuple[str, str], int] = {}
         """Where each alias answers from: what it points at, once that is loaded."""
         self.streams = Streams(settings.streams or cores())
+        self.placing = Placing(self.unpacked, settings, streams=self.streams.count, evict=self._evict)
         self._chores = ThreadPoolExecutor(2, thread_name_prefix="load")
         self._measuring = ThreadPoolExecutor(1, thread_name_prefix="pace")
         self._looking = asyncio.Lock()
@@ -84,13 +84,14 @@ class Loaded:
                 await self._watching
         for served in self._served.values():
             await served.drain()
-            served.close()
+            await self._close(served)
         self._served.clear()
         for task in self._beside:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
         await self._off(self.streams.close)
         self._measuring.shutdown(wait=True, cancel_futures=True)
+        self.placing.close()
         self._chores.shutdown(wait=True)
 
     async def get(self, reference: str | None, task: str) -> Served:
@@ -108,26 +109,32 @@ class Loaded:
         """The same of a version whatever its task is."""
         key = await self._key(wanted)
         served = self._served.get(key) or await self._load(key)
-        self._served.move_to_end(key)
+        if key in self._served:  # if not, it is leaving already, and will do so after this
+            self._served.move_to_end(key)
         served.used += 1
         served.used_at = time.monotonic()
         return served
 
-    @staticmethod
-    def done(served: Served) -> None:
+    def done(self, served: Served) -> None:
         """A caller of `get` has its answer."""
         served.used -= 1
+        if not served.used:
+            self.placing.stir()
 
-    async def load(self, reference: str, precision: Precision = "auto") -> Served:
-        """Bring a version into memory now, and hold its weights so from now on; the one there was answers meanwhile."""
+    async def load(self, reference: str, keeping: Keeping | None = None) -> Served:
+        """Bring a version into memory now, and keep it so until it is unloaded; None: as it was kept before.
+
+        One that is there and is kept otherwise answers meanwhile.
+        """
         key = await self._key(Reference.parse(reference))
-        before = self._served.get(key)
-        if before is not None and self._precision.get(key, "auto") == precision:
-            return before
-        self._precision[key] = precision
-        served = await self._load(key)
-        if before is not None and before is not served:
-            self._retire(before)
+        wanted = keeping or self._keeping.get(key, Keeping())
+        self._keeping[key] = wanted
+        served = self._served.get(key)
+        while served is None or not served.keeping.alike(wanted):
+            served = await self._load(key)
+            if self._keeping.get(key) != wanted:  # somebody asked for something else meanwhile
+                return served
+        served.keeping = wanted
         return served
 
     async def files(self, reference: str) -> tuple[VersionView, Path]:
@@ -142,11 +149,12 @@ class Loaded:
         served = self._served.pop(key, None)
         if served is None:
             raise Conflict(f"'{reference}' is not loaded")
+        self._keeping.pop(key, None)
         self._retire(served)
 
     def forget(self, name: str, version: int) -> None:
         """Take a deleted version out of memory."""
-        self._precision.pop((name, version), None)
+        self._keeping.pop((name, version), None)
         served = self._served.pop((name, version), None)
         if served is not None:
             self._retire(served)
@@ -159,7 +167,7 @@ class Loaded:
             await self._ask(lambda: self.registry.version(*key))  # says what is missing
             failure = self._failures[key][0] if key in self._failures else None
             return {"model": key[0], "version": key[1], "loaded": False, "failure": failure}
-        return {"model": key[0], "version": key[1], "loaded": True, "device": served.device, **served.stats()}
+        return {"model": key[0], "version": key[1], "loaded": True, **served.stats()}
 
     def held(self) -> list[Served]:
         """What is in memory."""
@@ -236,40 +244,53 @@ class Loaded:
         return await asyncio.shield(self._loading[key])
 
     async def _loaded(self, key: tuple[str, int]) -> Served:
+        keeping = self._keeping.get(key, Keeping())
         version = await self._ask(lambda: self.registry.version(*key))
         try:
-            made, device = await self._placed(version)
+            copies = await self.placing.copies(version.digest, keeping)
+        except NoRoom as error:
+            self._failures[key] = str(error), time.monotonic()
+            raise Full(
+                f"there is no room for version {key[1]} of '{key[0]}': {error}", retry_after=RETRY_AFTER
+            ) from None
         except Exception as error:
             self._failures[key] = type(error).__name__, time.monotonic()
             log.error("version cannot be loaded", model=key[0], version=key[1], error=repr(error))
             raise Full(f"version {key[1]} of '{key[0]}' cannot be loaded now", retry_after=RETRY_AFTER) from None
         self._failures.pop(key, None)
-        stepper = made.stepper()
+        first, stepper = copies[0], copies[0].predictor.stepper()
         served = Served(
             version=version,
-            predictor=made,
-            batcher=self._batcher(made),
-            stepping=stepper if isinstance(stepper, str) else Stepping(stepper, self._batcher(stepper)),
-            device=device,
+            copies=copies,
+            batcher=self._batcher(first.predictor if len(copies) == 1 else Replicas(copies), copies),
+            stepping=stepper if isinstance(stepper, str) else Stepping(stepper, self._batcher(stepper, copies[:1])),
             loaded_at=time.time(),
+            keeping=keeping,
         )
+        if before := self._served.pop(key, None):
+            self._retire(before)
         self._served[key] = served
-        while len(self._served) > KEPT:
-            _, oldest = self._served.popitem(last=False)
-            self._retire(oldest)
+        while len(self._served) > KEPT and self._evict():
+            pass
         served.used_at = time.monotonic()
         self._started(self._pace(served))
         kept = {each.version.digest for each in self._served.values()}
         await self._off(lambda: self.unpacked.sweep(kept))
         return served
 
-    def _batcher(self, model: Model) -> Batcher:
-        return Batcher(model, self.streams, capacity=self.settings.max_queue)
+    def _batcher(self, model: Model, copies: Sequence[Copy]) -> Batcher:
+        loop, device = asyncio.get_running_loop(), copies[0].place.device.id
+
+        def relieve() -> None:
+            asyncio.run_coroutine_threadsafe(self.placing.relieve(device), loop).result()
+
+        steps = most(copies)
+        return Batcher(model, self.streams, capacity=self.settings.max_queue, most_steps=steps, relieve=relieve)
 
     async def _pace(self, served: Served) -> None:
         """Learn what its forward passes cost, beside the answers; for good where nobody asked for any meanwhile."""
         folder = self.unpacked.folder / served.version.digest
-        device = f"{served.device} {served.predictor.weights}"
+        device = f"{served.devices[0]} {served.predictor.weights}"
         path = calibrated.place(folder, device=device, threads=self.settings.threads)
         pace = await self._off(lambda: calibrated.kept(path))
         if pace is None:
@@ -282,43 +303,10 @@ class Loaded:
                 await self._off(functools.partial(calibrated.keep, pace, path))
         served.paced(pace)
 
-    async def _placed(self, version: VersionView) -> tuple[Predictor, str]:
-        """A version on a device; those that nobody has asked for longest make room. Raises `NoRoom`."""
-        while True:
-            used: dict[str, int] = {}
-            for served in self._served.values():
-                used[served.device] = used.get(served.device, 0) + served.version.bytes
-            try:
-                return await self._off(functools.partial(self._made, version, used))
-            except devices.NoRoom:
-                idle = next((key for key, served in self._served.items() if not served.used), None)
-                if idle is None or version.bytes > (self.settings.device_budget or 0):
-                    raise
-                self._retire(self._served.pop(idle))
-
-    def _made(self, version: VersionView, used: Mapping[str, int]) -> tuple[Predictor, str]:
-        placed = devices.place(
-            devices.inventory(),
-            need=version.bytes,
-            wanted=self.settings.device,
-            budget=self.settings.device_budget,
-            used=used,
-        )
-        folder = self.unpacked.get(version.digest)
-        try:
-            found = artifact.read(folder)
-        except ArtifactError:  # damaged since it was unpacked
-            self.unpacked.forget(version.digest)
-            found = artifact.read(self.unpacked.get(version.digest))
-        wanted = self._precision.get((version.model, version.version), "auto")
-        made = predictor.load(found, threads=self.settings.threads, device=placed.id, precision=wanted)
-        made.probe()
-        return made, placed.id
-
     def _drop_replaced(self) -> None:
         """Let go of versions that an alias answered from and answers from no more, when nobody uses them."""
         live = {(name, version) for (name, _), version in self._live.items()}
-        for key in [key for key, served in self._served.items() if key not in live and not served.used]:
+        for key in [key for key, served in self._served.items() if key not in live and served.idle]:
             if time.monotonic() - self._served[key].used_at > IDLE:
                 self._retire(self._served.pop(key))
 
@@ -327,9 +315,20 @@ class Loaded:
             await asyncio.sleep(0.05)  # who waited for the loading has not said so yet
             while served.used or served.busy:
                 await asyncio.sleep(0.05)
-            served.close()
+            await self._close(served)
 
         self._started(wait())
+
+    async def _close(self, served: Served) -> None:
+        served.close()
+        await self.placing.leave(served.copies)
+
+    def _evict(self) -> bool:
+        """Begin to let the version go that nobody has asked for longest and nobody asks now, if there is one."""
+        idle = next((key for key, served in self._served.items() if served.idle), None)
+        if idle is not None:
+            self._retire(self._served.pop(idle))
+        return idle is not None
 
     def _started(self, work: Coroutine[Any, Any, None]) -> None:
         """Do it beside all else, and be held until it is done."""

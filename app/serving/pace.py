@@ -47,14 +47,15 @@ class Pace:
         padding = self.padded * (items * (length - steps) if length > steps else steps - length)
         return padding < self.saved(min(length, steps))
 
-    def chosen(self, first: int, lengths: Sequence[int]) -> list[int]:
-        """Which of some waiting items go with one of length `first`: the nearest in length, while it pays."""
+    def chosen(self, first: int, lengths: Sequence[int], *, most_steps: float = math.inf) -> list[int]:
+        """Which of some waiting items go with one of length `first`: the nearest in length, while it pays and there
+        are no more than `most_steps` padded ones."""
         together, steps = 1, first
         chosen = []
         for index in sorted(range(len(lengths)), key=lambda index: abs(lengths[index] - first)):
             length = lengths[index]
             longest = max(steps, length)
-            if together >= MOST or (together + 1) * longest > self.budget(longest):
+            if together >= MOST or (together + 1) * longest > min(self.budget(longest), most_steps):
                 break
             if not self.joins(length, together, steps):
                 continue

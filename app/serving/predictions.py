@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.errors import Flaw, Invalid
+from app.errors import Flaw, Invalid, TooLarge
 from app.services.registry import VersionView
+from app.serving.placing import longest
 from models.batch import Example
 from models.task import Fault, Params
 
@@ -62,9 +63,16 @@ def _prepared(served: Served, inputs: Sequence[Any], params: Params) -> list[Exa
     """The example of each input; every one that cannot be used is named. Raises `Invalid`."""
     examples: list[Example] = []
     flaws: list[Flaw] = []
+    most = longest(served.copies)
     for index, item in enumerate(inputs):
         try:
-            examples.append(served.predictor.prepare(item, params))
+            example = served.predictor.prepare(item, params)
+            if most is not None and example.length > most:
+                told = (
+                    f"input {index} has {example.length} steps; the memory of this service holds {most} of this model"
+                )
+                raise TooLarge(told)
+            examples.append(example)
         except Fault as fault:
             place = ("params",) if fault.of == "params" else ("inputs", index)
             flaw = Flaw(detail=fault.detail, pointer="".join(f"/{_step(part)}" for part in (*place, *fault.at)))

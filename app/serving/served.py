@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from app.metrics import Figures
 from app.services.registry import VersionView
 from app.serving.batcher import SIZES, Batcher, Stats
 from app.serving.pace import Pace
+from app.serving.placing import Copy, Keeping
 from models.predictor import Predictor
 from models.stream import Stepper
 
@@ -26,16 +28,37 @@ class Served:
     """A version in memory."""
 
     version: VersionView
-    predictor: Predictor
+    copies: Sequence[Copy]
+    """Of it, each on a device of its own; at least one."""
     batcher: Batcher
     stepping: Stepping | str
     """What answers sequences that arrive step by step; or why the version cannot."""
-    device: str
     loaded_at: float
+    keeping: Keeping
     used: int = 0
     """Callers between `get` and their answer."""
     used_at: float = 0.0
     """When the last of them came, on `time.monotonic`."""
+
+    @property
+    def predictor(self) -> Predictor:
+        """What prepares its items, the same for every copy."""
+        return self.copies[0].predictor
+
+    @property
+    def devices(self) -> list[str]:
+        """Where it is."""
+        return [copy.place.device.id for copy in self.copies]
+
+    @property
+    def memory(self) -> int:
+        """Bytes that are kept for it."""
+        return sum(copy.place.rest for copy in self.copies)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it may leave memory when others need room."""
+        return not (self.used or self.keeping.pinned)
 
     @property
     def batchers(self) -> list[Batcher]:
@@ -66,6 +89,9 @@ class Served:
         done, pace = self.counted(), self.batcher.pace
         return {
             "weights": self.predictor.weights,
+            "devices": self.devices,
+            "memory": self.memory,
+            "pinned": self.keeping.pinned,
             "requests": done.requests,
             "items": done.items,
             "batches": done.batches,
@@ -76,6 +102,7 @@ class Served:
             "refused": done.refused,
             "late": done.late,
             "left": done.left,
+            "out_of_memory": done.out_of_memory,
             "mean_batch_seconds": done.seconds / done.batches if done.batches else None,
             "mean_wait_seconds": done.waited / done.items if done.items else None,
             "padding": done.waste,
@@ -113,7 +140,6 @@ class Served:
             await batcher.drain()
 
     def close(self) -> None:
-        """Free what it holds; nothing waits or runs any more."""
+        """Take no more part in the streams; nothing waits or runs any more."""
         for batcher in self.batchers:
             batcher.close()
-        self.predictor.close()
