@@ -51,7 +51,10 @@ class Settings(BaseModel):
     )
     workers: int = Field(1, ge=0, le=64, description="Worker processes that `serve` supervises.")
     slots: int = Field(1, ge=1, le=64, description="Trainings that one worker runs at once.")
-    executor: Literal["local"] = Field("local", description="Where jobs run: child processes of the worker.")
+    executor: Literal["local", "ray"] = Field(
+        "local",
+        description="Where jobs run: child processes of the worker, or the Ray cluster at `RAY_ADDRESS` (extra `ray`).",
+    )
     threads: int = Field(
         1, ge=1, le=256, description="Threads of arithmetic of one stream, and of a worker's trainings together."
     )

@@ -11,7 +11,8 @@ import threading
 from app import log, scratch, settings
 from app.blobs import open_blobs
 from app.db.engine import Database
-from app.jobs.executors import LocalExecutor
+from app.jobs.cluster import RayExecutor
+from app.jobs.executors import Executor, LocalExecutor
 from app.jobs.loop import Loop
 from app.jobs.parts import Parts
 from app.jobs.places import Places
@@ -36,7 +37,7 @@ def _work(given: Settings, stopping: threading.Event) -> None:
     log.configure(given)
     database = Database(given.database)
     blobs = open_blobs(given.blob_store)
-    executor = LocalExecutor()
+    executor, places = _engine(given)
     parts = Parts(
         settings=given,
         database=database,
@@ -46,7 +47,7 @@ def _work(given: Settings, stopping: threading.Event) -> None:
         registry=Registry(database, blobs, given),
         house=HouseKeeping(database, blobs, given),
         executor=executor,
-        places=Places(given.device),
+        places=places,
         name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}",
     )
     try:
@@ -54,6 +55,14 @@ def _work(given: Settings, stopping: threading.Event) -> None:
     finally:
         executor.close()
         database.close()
+
+
+def _engine(given: Settings) -> tuple[Executor, Places]:
+    """What runs the jobs, and the devices that it runs them on. Raises `Invalid`."""
+    if given.executor == "ray":
+        cluster = RayExecutor(os.environ.get("RAY_ADDRESS"))
+        return cluster, Places(given.device, probe=cluster)
+    return LocalExecutor(), Places(given.device)
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -74,18 +73,18 @@ class Alone:
 
 
 class Processes:
-    """A team of processes that meet at a file."""
+    """A team of processes that meet at a file, or at the first of them."""
 
-    def __init__(self, *, rank: int, size: int, meeting: Path, device: str) -> None:
+    def __init__(self, *, rank: int, size: int, meeting: str, device: str) -> None:
         self.rank, self.size = rank, size
         self.device = torch.device(device)
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
-        else:
+        elif meeting.startswith(("file://", "tcp://127.")):  # all are on this machine
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
         distributed.init_process_group(
             "nccl" if self.device.type == "cuda" else "gloo",
-            init_method=f"file://{meeting}",
+            init_method=meeting,
             rank=rank,
             world_size=size,
             timeout=PATIENCE,

@@ -71,8 +71,10 @@ class Order:
     threads: int
     devices: tuple[str, ...]
     """Where each process of the training computes; the first of them speaks for all."""
-    meeting: Path
-    """A file that is not there yet, at which several processes meet."""
+    memory: int = 0
+    """Bytes that the job asked for; 0: it named none."""
+    meeting: str
+    """Where several processes meet: `file://`, a file that is not there yet, or `tcp://`, the first of them."""
     max_seconds: float | None
     looks_every: int = 0
     """Epochs after which a trial asks whether to go on; 0: it never asks."""

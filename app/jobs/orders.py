@@ -59,7 +59,8 @@ def ordered(parts: Parts, claim: Claim, scratch: Path) -> Order:
         dataset={"id": dataset.id, "digest": dataset.digest},
         threads=max(1, parts.settings.threads // parts.settings.slots),
         devices=_devices(parts, claim, config.get("processes", 1)),
-        meeting=scratch / "meeting",
+        memory=claim.memory,
+        meeting=f"file://{scratch / 'meeting'}",
         max_seconds=request.get("max_seconds"),
         looks_every=study.looks_every(config["epochs"]) if "study" in request else 0,
     )

@@ -28,6 +28,15 @@ SMALL = {
 
 def trained(task: str, folder: Path, *, seed: int = 0, **config: object) -> Path:
     """The zip of a version that the training code made from the task's sample."""
+    asked = order(task, folder, seed=seed, **config)
+    messages: list[Message] = []
+    run(asked, messages.append, lambda: None)
+    assert messages[-1][0] == "done", messages[-1]
+    return asked.folder.with_suffix(".zip")
+
+
+def order(task: str, folder: Path, *, seed: int = 0, **config: object) -> Order:
+    """A training of the task's sample."""
     made = folder / f"{task}-{seed}"
     made.mkdir(parents=True)
     checkpoints = folder / f"{task}-{seed}.checkpoints"
@@ -39,7 +48,7 @@ def trained(task: str, folder: Path, *, seed: int = 0, **config: object) -> Path
             row = orjson.loads(line)
             sink.write(orjson.dumps({"part": row.pop("split", None), "row": row}) + b"\n")
     given = catalog.card(task).config.model_validate({"epochs": 1, "seed": seed, **SMALL[task], **config})
-    order = Order(
+    return Order(
         job=f"job_{task}{seed}",
         task=task,
         config=given.model_dump(mode="json"),
@@ -51,13 +60,9 @@ def trained(task: str, folder: Path, *, seed: int = 0, **config: object) -> Path
         dataset={"id": "ds_sample", "digest": "0" * 64},
         threads=1,
         devices=("cpu",),
-        meeting=folder / "meeting",
+        meeting=f"file://{folder}/meeting",
         max_seconds=None,
     )
-    messages: list[Message] = []
-    run(order, messages.append, lambda: None)
-    assert messages[-1][0] == "done", messages[-1]
-    return made.with_suffix(".zip")
 
 
 def services(home: Path, *, clock: Clock | None = None, **changed: object) -> Services:

@@ -24,7 +24,7 @@ from tests.models.test_checkpoint import Shelf
 from tests.models.test_trainer import Watch, run
 
 rank, folder, config = int(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
-team = Processes(rank=rank, size=2, meeting=folder / "meeting", device="cpu")
+team = Processes(rank=rank, size=2, meeting=f"file://{folder}/meeting", device="cpu")
 
 def learn(name, dropout, stop=None):
     (folder / name).mkdir(exist_ok=True)

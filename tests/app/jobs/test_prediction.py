@@ -61,7 +61,7 @@ def ordered(task: str, archives: dict[str, Path], rows: Path, folder: Path, **mo
         dataset={},
         threads=1,
         devices=("cpu",),
-        meeting=folder / "meeting",
+        meeting=f"file://{folder}/meeting",
         max_seconds=None,
         **more,
     )
