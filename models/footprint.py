@@ -22,7 +22,7 @@ from models import artifact, predictor
 from models.devices import give_back
 from models.predictor import Precision, Predictor
 
-STEPS = 4096
+STEPS = 1024
 """Padded steps of the larger of the two forward passes that are measured; the smaller has an eighth of them."""
 MOST_ITEMS = 1024
 PREPACKED = 2

@@ -10,7 +10,7 @@ import contextlib
 import functools
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,8 @@ class Placing:
         self.unpacked, self.settings, self.evict = unpacked, settings, evict
         self.room = Room(wanted=settings.device, budget=settings.device_budget, streams=streams, probe=probe)
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="place")
+        self._weighing = ThreadPoolExecutor(1, thread_name_prefix="weigh")
+        """One at a time: measuring takes a core, and answers go on meanwhile."""
         self._admitting = asyncio.Lock()
         self._freed = asyncio.Event()
 
@@ -131,18 +133,24 @@ class Placing:
 
     def close(self) -> None:
         """Nothing is loaded any more."""
+        self._weighing.shutdown(wait=True, cancel_futures=True)
         self._pool.shutdown(wait=True)
 
     async def _copy(self, folder: Path, precision: Precision, *, but: Collection[str]) -> Copy:
+        kinds = await self._off(functools.partial(self.room.kinds, but=but))
+        taken = {
+            kind: await self._off(functools.partial(self._footprint, folder, precision, device), self._weighing)
+            for kind, device in kinds.items()
+        }
         async with self._admitting:  # who came first gets the next place that is free
-            place = await self._admitted(functools.partial(self._footprint, folder, precision), but)
+            place = await self._admitted(taken, but)
         try:
             return Copy(predictor=await self._off(functools.partial(self._made, folder, precision, place)), place=place)
         except BaseException:
             self.room.give_back(place)
             raise
 
-    async def _admitted(self, taken: Callable[[str], Footprint], but: Collection[str]) -> Place:
+    async def _admitted(self, taken: Mapping[str, Footprint], but: Collection[str]) -> Place:
         """A place as soon as there is one: at once, or when others have left theirs. Raises `NoRoom`."""
         until = time.monotonic() + WAIT
         while True:
@@ -186,8 +194,8 @@ class Placing:
         devices.give_back(device.id)
         return made
 
-    async def _off(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+    async def _off(self, call: Callable[[], T], pool: ThreadPoolExecutor | None = None) -> T:
+        return await asyncio.get_running_loop().run_in_executor(pool or self._pool, call)
 
 
 def most(copies: Sequence[Copy]) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.errors import Flaw, Invalid, TooLarge
 from app.services.registry import VersionView
+from app.serving.batcher import late
 from app.serving.placing import longest
 from models.batch import Example
 from models.task import Fault, Params
@@ -47,7 +49,11 @@ class Predictions:
     ) -> tuple[VersionView, list[Any]]:
         """One output per input, in order. Raises `NotFound`, `Conflict`, `Invalid`, `Full`, `Late`."""
         deadline = time.monotonic() + asking.seconds
-        served = await self.loaded.get(model, task)
+        try:
+            async with asyncio.timeout(asking.seconds):
+                served = await self.loaded.get(model, task)
+        except TimeoutError:
+            raise late() from None
         try:
             examples = _prepared(served, inputs, params)
             key = params.model_dump_json()

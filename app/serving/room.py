@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from models import devices
@@ -39,18 +39,25 @@ class Room:
         self._held: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def take(self, footprint: Callable[[str], Footprint], *, but: Collection[str] = ()) -> Place:
+    def kinds(self, *, but: Collection[str] = ()) -> dict[str, str]:
+        """The kinds of devices that will do, the fastest first, and one of each; `but`: devices that will not."""
+        found: dict[str, str] = {}
+        for device in self._wanted(but):
+            found.setdefault(device.kind, device.id)
+        return found
+
+    def take(self, footprints: Mapping[str, Footprint], *, but: Collection[str] = ()) -> Place:
         """A place for a version, on the fastest kind of device with room and there on the one with the most.
 
-        `footprint` says what the version takes on a device of an id; `but`: devices that will not do.
-        Raises `NoRoom`.
+        `footprints` says what the version takes on each of `kinds`. Raises `NoRoom`.
         """
-        found = [device for device in devices.inventory(self.probe) if device.id not in but]
+        found = self._wanted(but)
         with self._lock:
             tried: list[NoRoom] = []
-            for kind in dict.fromkeys(device.kind for device in found if self._is_wanted(device)):
-                alike = [device for device in found if device.kind == kind and self._is_wanted(device)]
-                taken = footprint(alike[0].id)
+            for kind, taken in footprints.items():
+                alike = [device for device in found if device.kind == kind]
+                if not alike:
+                    continue
                 try:
                     device = devices.place(alike, need=taken.rest, budget=self._for_rest, used=self._held)
                 except NoRoom as error:
@@ -60,7 +67,7 @@ class Room:
                 whole = device.memory_total if self.budget is None else self.budget
                 longest = taken.steps(whole - taken.rest)
                 return Place(device=device, rest=taken.rest, steps=self._steps(taken), longest=longest)
-            raise tried[0] if tried else NoRoom(_nowhere(self.wanted, found, but))
+            raise tried[0] if tried else NoRoom(self._nowhere(but))
 
     def give_back(self, place: Place) -> None:
         """A version has left its place."""
@@ -72,12 +79,13 @@ class Room:
         with self._lock:
             return dict(self._held)
 
-    def ever(self, footprint: Callable[[str], Footprint], *, but: Collection[str] = ()) -> bool:
+    def ever(self, footprints: Mapping[str, Footprint], *, but: Collection[str] = ()) -> bool:
         """Whether a version would find a place if it were the only one."""
-        found = devices.inventory(self.probe)
-        wanted = [device for device in found if self._is_wanted(device) and device.id not in but]
-        rooms = [device.memory_total if self._for_rest is None else self._for_rest for device in wanted]
-        return any(footprint(device.id).rest <= room for device, room in zip(wanted, rooms, strict=True))
+        return any(
+            footprints[device.kind].rest <= (device.memory_total if self._for_rest is None else self._for_rest)
+            for device in self._wanted(but)
+            if device.kind in footprints
+        )
 
     @property
     def _for_rest(self) -> int | None:
@@ -86,10 +94,10 @@ class Room:
     def _steps(self, taken: Footprint) -> int | None:
         return None if self.budget is None else taken.steps(self.budget // SHARE // self.streams)
 
-    def _is_wanted(self, device: Device) -> bool:
-        return self.wanted in {"auto", device.id, device.kind}
+    def _wanted(self, but: Collection[str]) -> list[Device]:
+        found = devices.inventory(self.probe)
+        return [device for device in found if self.wanted in {"auto", device.id, device.kind} and device.id not in but]
 
-
-def _nowhere(wanted: str, found: list[Device], but: Collection[str]) -> str:
-    others = " other" if but else ""
-    return f"there is no{others} device '{wanted}'; there are: {', '.join(device.id for device in found) or 'none'}"
+    def _nowhere(self, but: Collection[str]) -> str:
+        there = ", ".join(device.id for device in devices.inventory(self.probe) if device.id not in but)
+        return f"there is no{' other' if but else ''} device '{self.wanted}'; there are: {there or 'none'}"

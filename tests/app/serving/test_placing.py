@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -105,6 +106,22 @@ def test_a_pinned_version_stays_until_it_is_unloaded(
         assert client.post("/v1/models/reviews:1/unload").status_code == 204
         assert ask(client, "others").status_code == 200
         assert client.post("/v1/models/others:1/load", json={"pin": True}).status_code == 422
+
+
+def test_a_caller_does_not_wait_for_a_version_longer_than_its_deadline(
+    tmp_path: Path, archives: dict[str, Path]
+) -> None:
+    made = served.services(tmp_path / "home", device_budget=budget(1))
+    with served.client(made) as client:
+        for name in ("reviews", "others"):
+            imported(client, made, archives["sentiment"], name)
+        assert client.post("/v1/models/reviews:1/load", json={"pinned": True}).status_code == 200
+        began = time.monotonic()
+        late = ask(client, "others", headers={"X-Deadline-Ms": "200"})
+        assert late.status_code == 504, late.text
+        assert time.monotonic() - began < 5
+        assert client.post("/v1/models/reviews:1/unload").status_code == 204
+        assert ask(client, "others").status_code == 200, "it was loaded meanwhile, or is now"
 
 
 def test_an_item_that_no_memory_holds_is_refused(tmp_path: Path, archives: dict[str, Path]) -> None:
