@@ -154,6 +154,7 @@ class Storm:
             self.strike()
 
     def strike(self) -> None:
+        """Kill something; nothing where a job's process was drawn and none runs at the moment."""
         draw = self.chance.random()
         learning = self.site.learning()
         if draw < 0.04 and self.server is not None:
@@ -163,8 +164,8 @@ class Storm:
         elif draw < 0.10:
             self.site.kill("api")
             self.kills["API"] += 1
-        elif draw < 0.55 and learning:
-            with contextlib.suppress(psutil.NoSuchProcess):
+        elif draw < 0.55:
+            with contextlib.suppress(psutil.NoSuchProcess, IndexError):
                 self.chance.choice(learning).kill()
                 self.kills["a job's process"] += 1
         else:
