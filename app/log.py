@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
+import orjson
 import structlog
 
 from app.settings import Settings
@@ -20,12 +22,17 @@ def configure(settings: Settings) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([] if console else [structlog.processors.format_exc_info]),
-            _console() if console else structlog.processors.JSONRenderer(),
+            _console() if console else structlog.processors.JSONRenderer(serializer=_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def _json(event: Any, **how: Any) -> str:
+    """The event as JSON; how it is done otherwise, as `default`, is taken as it comes."""
+    return orjson.dumps(event, default=how.get("default"), option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 def _console() -> structlog.dev.ConsoleRenderer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
@@ -103,7 +104,7 @@ class Settings(BaseModel):
         """The blob store's address."""
         return self.blobs or f"file://{self.home.resolve() / 'blobs'}"
 
-    @property
+    @cached_property
     def loopback(self) -> bool:
         """Whether only this machine can reach the service."""
         try:

@@ -32,6 +32,8 @@ GRACE = 5.0
 """Seconds that requests in flight, and then workers, are given to end."""
 
 
+SWITCH = 0.0005
+"""Seconds after which a thread lets others run Python: a stream that is done waits no longer for the event loop."""
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
 
@@ -179,6 +181,7 @@ def _here(
     watch: Callable[[Server], None] | None = None,
 ) -> int:
     """Answer in this process; returns the exit code."""
+    sys.setswitchinterval(SWITCH)
     server = Server(_config(create_app(main.build(settings))), ready)
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises what it caught again, once it has ended
         signal.signal(number, lambda *_: None)

@@ -54,7 +54,7 @@ def rate(held: predictor.Predictor, batches: Sequence[Batch], sizes: Sequence[in
 
 def main() -> None:
     folder, items = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
-    held = predictor.load(folder, **({"precision": sys.argv[3]} if len(sys.argv) > 3 else {}))
+    held = predictor.load(folder)
     params = held.codec.card.params()
     examples = [held.prepare(held.codec.card.parse_item(item), params) for item in items]
     found = {}

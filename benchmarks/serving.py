@@ -1,12 +1,14 @@
 """Requests per second, latency and memory of the service beside naive and known servers. Knows processes and HTTP alone.
 
-`python benchmarks/serving.py [--rounds 3] [--seconds 2] [--only ours,naive]`. Every server is started anew in every
-round, driven by `benchmarks/load.py` from another process, and stopped; medians over the rounds, ratios within them.
+`python benchmarks/serving.py [--rounds 3] [--seconds 2] [--only ours,naive] [--part classifier|forecaster|start]
+[--litserve PYTHON]`. Every server is started anew in every round, driven by `benchmarks/load.py` from another process,
+and stopped; medians over the rounds, ratios within them. PYTHON is an interpreter that has LitServe and this project.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import json
 import os
@@ -36,7 +38,8 @@ HERE = Path(__file__).parent
 CONCURRENCY = (1, 16, 64)
 TOGETHER = 32
 """Inputs of a large request."""
-CLOSE = 1e-5
+NINE = 9
+"""Models that are registered where starts are measured."""
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
@@ -70,6 +73,8 @@ class Up:
     key: str
     pid: int
     ready: float
+    first: float = 0.0
+    """Seconds of the first prediction, its version not loaded yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,14 +95,12 @@ def drive(up: Up, bodies: Sequence[str], **order: Any) -> Seen:
 
 
 @contextmanager
-def rival(script: str, *arguments: str) -> Iterator[Up]:
+def rival(script: str, *arguments: str, python: str = sys.executable) -> Iterator[Up]:
     """Another server, once it answers."""
     with tempfile.TemporaryFile() as log:
         port = str(free_port())
         began = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, HERE / script, *arguments, port], env=ENVIRONMENT, stdout=log, stderr=log
-        )
+        process = subprocess.Popen([python, HERE / script, *arguments, port], env=ENVIRONMENT, stdout=log, stderr=log)
         try:
             url = f"http://127.0.0.1:{port}/predict"
             while not answers(url):
@@ -134,19 +137,27 @@ def ours(home: Path, key: str, made: Made, **settings: str) -> Iterator[Up]:
         while service.http.get("/health/ready").status_code != 200:
             time.sleep(0.01)
         ready = time.perf_counter() - began
+        asked = time.perf_counter()
         service.http.post(f"/v1/{made.task}", json={"inputs": [made.items[0]]}, headers=headers).raise_for_status()
-        yield Up(url=f"{service.url}/v1/{made.task}", key=key, pid=service.process.pid, ready=ready)
+        first = time.perf_counter() - asked
+        measured_by = time.monotonic() + 10
+        while not service.http.get(f"/v1/models/{made.task}/stats", headers=headers).json()["pace"]["measured"]:
+            if time.monotonic() > measured_by:
+                raise SystemExit("the version was never measured")
+            time.sleep(0.1)
+        yield Up(url=f"{service.url}/v1/{made.task}", key=key, pid=service.process.pid, ready=ready, first=first)
 
 
-def home_with(folder: Path, made: Sequence[Made]) -> str:
-    """A home that holds the versions; returns a key."""
+def home_with(folder: Path, made: Sequence[Made], *, more: int = 0) -> str:
+    """A home that holds the versions, the first of them under so many further names; returns a key."""
     environment = {**ENVIRONMENT, "CELLGATE_HOME": str(folder)}
     command = [sys.executable, "-m", "app.cli", "keys", "create", "--scope", "admin"]
     key = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout.strip()
     with running(folder, CELLGATE_WORKERS="0") as service:
-        for each in made:
+        named = [(each.task, each) for each in made] + [(f"{made[0].task}-{number}", made[0]) for number in range(more)]
+        for name, each in named:
             answer = service.http.post(
-                f"/v1/models/import?name={each.task}&promote=always",
+                f"/v1/models/import?name={name}&promote=always",
                 content=each.archive.read_bytes(),
                 headers={"Authorization": f"Bearer {key}"},
             )
@@ -168,14 +179,14 @@ def outputs(up: Up, items: Sequence[Any]) -> list[Any]:
 
 
 def distance(one: Any, other: Any) -> float:
-    """The greatest difference of two answers, relative to numbers above one."""
+    """The greatest difference of two answers' numbers, relative to those above one; labels follow from them."""
     if isinstance(one, dict):
         return max((distance(one[name], other[name]) for name in one if one[name] is not None), default=0.0)
     if isinstance(one, list):
         return max((distance(a, b) for a, b in zip(one, other, strict=True)), default=0.0)
     if isinstance(one, float):
         return abs(one - other) / max(1.0, abs(one))
-    return 0.0 if one == other else float("inf")
+    return 0.0 if one == other or isinstance(one, str) else float("inf")
 
 
 def bodies(items: Sequence[Any], together: int = 1) -> list[str]:
@@ -211,12 +222,12 @@ def measured(
     return found
 
 
-def raw(made: Made, rounds: int, precision: str) -> float:
+def raw(made: Made, rounds: int) -> float:
     """Sequences per second of the runtime alone, the best size of a batch, the median of some rounds."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as items:
         json.dump(list(made.items), items)
         items.flush()
-        command = [sys.executable, HERE / "raw_loop.py", made.folder, items.name, *([precision] if precision else [])]
+        command = [sys.executable, HERE / "raw_loop.py", made.folder, items.name]
         runs = [
             json.loads(subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout)
             for _ in range(rounds)
@@ -262,39 +273,72 @@ def extras(found: dict[str, Figures], loops: dict[str, float]) -> None:
         print(f"{name}: half of the peak, Poisson: p50 {p50:.2f} ms, p99 {p99:.2f} ms, {p99 / p50:.1f} times")
 
 
+def started(home: Path, key: str, made: Made, rounds: int) -> None:
+    """Seconds until the API is ready, and of the first prediction of a version that is not loaded."""
+    figures = Figures()
+    for _ in range(rounds):
+        with ours(home, key, made) as up:
+            figures.add("ready", up.ready)
+            figures.add("first", up.first)
+            torch = any("torch" in each.path for each in psutil.Process(up.pid).memory_maps())
+    print(
+        f"{NINE} models registered: ready {figures.mid('ready'):.2f} s after the start of the process, the first "
+        f"prediction of a cold model {figures.mid('first') * 1000:.0f} ms, torch {'' if torch else 'not '}loaded"
+    )
+
+
+def classified(folder: Path, chosen: argparse.Namespace) -> None:
+    """The classifier: every server."""
+    text, small = versions.classifier(folder / "plain"), versions.classifier(folder / "int8", quantize=True)
+    homes = {each.folder.name: (folder / f"home-{each.folder.name}", each) for each in (text, small)}
+    keys = {name: home_with(home, [each]) for name, (home, each) in homes.items()}
+    servers = [
+        Server(name="naive", start=lambda made: rival("rivals.py", "naive", str(made.folder))),
+        Server(name="ours", start=lambda made: ours(homes["plain"][0], keys["plain"], made)),
+        Server(name="ours, int8", start=lambda made: ours(homes["int8"][0], keys["int8"], made)),
+    ]
+    if chosen.litserve:
+        start = functools.partial(rival, "rival_litserve.py", str(text.folder), python=chosen.litserve)
+        servers.insert(1, Server(name="litserve", start=lambda _: start()))
+    kept = [server for server in servers if not chosen.only or server.name in chosen.only.split(";")]
+    found = measured(kept, text, at=CONCURRENCY, rounds=chosen.rounds, seconds=chosen.seconds)
+    print("\nclassifier: 2 bidirectional layers of 128 units, 20,000 words, 8 to 64 of them in a text")
+    table(found, CONCURRENCY, kept[0].name)
+    loops = {"fp32": raw(text, chosen.rounds), "int8": raw(small, chosen.rounds) if "ours, int8" in found else 0.0}
+    extras(found, loops)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", default="", help="names of servers, with semicolons between them")
+    parser.add_argument("--part", default="", choices=["", "classifier", "forecaster", "start"])
+    parser.add_argument("--litserve", default=sys.executable if importlib.util.find_spec("litserve") else "")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="cellgate-serving-") as scratch:
         folder = Path(scratch)
-        text, numbers = versions.classifier(folder / "classifier"), versions.forecaster(folder / "forecaster")
-        home = folder / "home"
-        key = home_with(home, [text, numbers])
-        servers = [
-            Server(name="naive", start=lambda made: rival("rivals.py", "naive", str(made.folder))),
-            Server(name="ours", start=lambda made: ours(home, key, made)),
-        ]
-        if importlib.util.find_spec("litserve"):
-            servers.insert(1, Server(name="litserve", start=lambda made: rival("rival_litserve.py", str(made.folder))))
-        idle = Server(name="nothing", start=lambda made: rival("rivals.py", "nothing", str(made.folder)))
-        kept = [server for server in servers if not chosen.only or server.name in chosen.only.split(",")]
-        shared = {"rounds": chosen.rounds, "seconds": chosen.seconds}
-        ceiling = measured([idle], text, rounds=1, seconds=chosen.seconds, at=CONCURRENCY)["nothing"]
-        print(
-            "the client against a server that does nothing:",
-            ", ".join(f"{ceiling.mid(f'c{c} rate'):.0f}/s at {c}" for c in CONCURRENCY),
-        )
-        found = measured(kept, text, at=CONCURRENCY, **shared)
-        loops = {"fp32": raw(text, chosen.rounds, "")}
-        print("\nclassifier: 2 bidirectional layers of 128 units, 20,000 words, 8 to 64 of them in a text")
-        table(found, CONCURRENCY, kept[0].name)
-        extras(found, loops)
-        pair = [server for server in kept if server.name in {"naive", "ours"}]
-        print("\nforecaster: 1 layer of 64 units, 50 steps read")
-        table(measured(pair, numbers, at=(64,), **shared), (64,), pair[0].name)
+        if chosen.part in {"", "classifier"}:
+            idle = Server(name="nothing", start=lambda made: rival("rivals.py", "nothing", str(made.folder)))
+            probe = versions.forecaster(folder / "probe")
+            ceiling = measured([idle], probe, rounds=1, seconds=chosen.seconds, at=CONCURRENCY)["nothing"]
+            told = ", ".join(f"{ceiling.mid(f'c{c} rate'):.0f}/s at {c}" for c in CONCURRENCY)
+            print("the client against a server that does nothing:", told)
+            classified(folder, chosen)
+        if chosen.part in {"", "forecaster", "start"}:
+            numbers = versions.forecaster(folder / "forecaster")
+            home = folder / "home"
+            key = home_with(home, [numbers], more=NINE - 1)
+        if chosen.part in {"", "forecaster"}:
+            pair = [
+                Server(name="naive", start=lambda made: rival("rivals.py", "naive", str(made.folder))),
+                Server(name="ours", start=lambda made: ours(home, key, made)),
+            ]
+            print("\nforecaster: 1 layer of 64 units, 50 steps read")
+            found = measured(pair, numbers, at=(64,), rounds=chosen.rounds, seconds=chosen.seconds)
+            table(found, (64,), "naive")
+        if chosen.part in {"", "start"}:
+            started(home, key, numbers, chosen.rounds)
 
 
 if __name__ == "__main__":

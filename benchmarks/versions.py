@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from models import artifact, catalog
+from models.runtimes import int8
 from models.runtimes.export import export
 from models.runtimes.run import Run
 from models.task import Config, Schema
@@ -55,10 +56,10 @@ def series(count: int, *, seed: int = 1) -> list[dict[str, Any]]:
     return [{"values": [round(100 + 0.3 * t + draw.gauss(0, 5), 3) for t in range(60)]} for _ in range(count)]
 
 
-def classifier(folder: Path, *, hidden: int = 128, seed: int = SEED) -> Made:
+def classifier(folder: Path, *, hidden: int = 128, seed: int = SEED, quantize: bool = False) -> Made:
     """The text classifier of the table: 2 bidirectional layers of `hidden` units over 20,000 vectors of 128."""
     card = catalog.card("sentiment")
-    config = card.config.model_validate({"hidden": hidden, "layers": 2, "embedding": 128})
+    config = card.config.model_validate({"hidden": hidden, "layers": 2, "embedding": 128, "quantize": quantize})
     state = card.state.model_validate(
         {"labels": ["negative", "positive"], "counts": [5000, 5000], "vocabulary": words()}
     )
@@ -96,6 +97,8 @@ def _made(task: str, folder: Path, config: Config, state: Schema, items: Sequenc
     reason = export(network, net, ask, folder)
     if reason is not None:
         raise SystemExit(reason)
+    if config.quantize:
+        int8.write(folder)
     artifact.write(
         folder,
         task=task,

@@ -49,6 +49,8 @@ def pad(arrays: Sequence[np.ndarray], *, value: float = 0, left: bool = False, l
     """
     if arrays[0].ndim == 0:
         return np.stack(arrays)
+    if len(arrays) == 1 and len(arrays[0]) and length in {None, len(arrays[0])}:
+        return arrays[0][np.newaxis]
     longest = max(1, *(len(array) for array in arrays)) if length is None else length
     padded = np.full((len(arrays), longest, *arrays[0].shape[1:]), value, dtype=arrays[0].dtype)
     for row, array in zip(padded, arrays, strict=True):

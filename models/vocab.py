@@ -10,7 +10,6 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 
 PADDING, UNKNOWN = 0, 1
 """Ids that no word has."""
@@ -53,7 +52,6 @@ class Vocabulary:
         return [self._ids.get(token, UNKNOWN) for token in tokens]
 
 
-@lru_cache(maxsize=65_536)
 def subwords(token: str, buckets: int, most: int = 16) -> tuple[int, ...]:
     """Ids from 1 to `buckets` of a token's character n-grams, at most `most` of them; 0 is padding."""
     marked = f"<{token}>"

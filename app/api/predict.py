@@ -12,6 +12,7 @@ from app.api.deps import Use, require
 from app.api.lean import LeanRoute
 from app.api.problems import responses
 from app.errors import Flaw, Invalid, TooLarge
+from app.services.registry import VersionView
 from app.serving.predictions import Asking
 from app.settings import MOST_INPUTS
 from models import catalog
@@ -111,12 +112,17 @@ def _handler(card: Card, request: type[BaseModel], response: type[BaseModel]) ->
         version, outputs = answer
         if form is not None:
             return Response(card.media[form](outputs[0]), media_type=form)
-        answering = Answering(name=version.model, version=version.version, task=version.task)
-        whole = response.model_construct(model=answering, outputs=outputs)  # our own codec's: validated when made
-        return Response(response.__pydantic_serializer__.to_json(whole), media_type="application/json")
+        return Response(_encoded(response, version, outputs), media_type="application/json")
 
     predict.__doc__ = f"{card.title}: one output per input, in the same order."
     return predict
+
+
+def _encoded(response: type[BaseModel], version: VersionView, outputs: list[Any]) -> bytes:
+    """The answer as JSON. It is our own codec's: validated when made."""
+    answering = Answering(name=version.model, version=version.version, task=version.task)
+    whole = response.model_construct(model=answering, outputs=outputs)
+    return response.__pydantic_serializer__.to_json(whole)
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | None:

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-QUICK = 10.0
+QUICK = 20.0
 """A forward pass shorter than so many hand-overs is run where the request is, if nothing else is under way."""
-LONGEST_INLINE = 0.005
+LONGEST_INLINE = 0.002
 """Seconds for which an event loop may stand still."""
 
 

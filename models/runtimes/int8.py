@@ -46,7 +46,7 @@ def settle(codec: AnyCodec, folder: Path, examples: Sequence[Example], state: Sc
     """Write graphs in 8 bits beside those of an artifact's folder; they stay where they pay on `examples`."""
     chosen = [examples[int(i)] for i in np.linspace(0, len(examples) - 1, min(MOST, len(examples)))]
     try:
-        _write(folder)
+        write(folder)
         verdict = _judged(codec, folder, chosen, state)
     except Exception as error:  # whatever a graph has that the quantizer does not know: the version serves without
         verdict = Verdict(kept=False, metrics={"int8_kept": 0.0}, reason=f"it cannot be made: {error}")
@@ -56,7 +56,8 @@ def settle(codec: AnyCodec, folder: Path, examples: Sequence[Example], state: Sc
     return verdict
 
 
-def _write(folder: Path) -> None:
+def write(folder: Path) -> None:
+    """Graphs in 8 bits beside those of a folder, judged by nobody yet."""
     quantization = importlib.import_module("onnxruntime.quantization")
     logging.getLogger().addFilter(_unprocessed)
     try:

@@ -6,6 +6,7 @@ T tokens, K subwords of a token.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -37,15 +38,19 @@ class SentimentCodec(LabelCodec[Row, "str | TextItem", State, SentimentConfig]):
 
     def read(self, item: Row | TextItem | str, state: State, config: SentimentConfig) -> Example:
         tokens = _tokens(item, config)
-        pieces = np.zeros((len(tokens), SUBWORDS), dtype=np.int64)
-        for row, token in zip(pieces, tokens, strict=True):
-            found = subwords(token, BUCKETS, SUBWORDS)
-            row[: len(found)] = found
+        pieces = np.concatenate([_pieces(token) for token in tokens]).reshape(-1, SUBWORDS)
         ids = np.array(state.index.ids(tokens), dtype=np.int64)
         return Example(arrays={"words": ids, "subwords": pieces}, length=len(tokens))
 
     def steps(self, item: TextItem | str, state: State, config: SentimentConfig) -> list[str]:
         return _tokens(item, config)
+
+
+@lru_cache(maxsize=65_536)
+def _pieces(token: str) -> np.ndarray:
+    """(K,), padded."""
+    found = subwords(token, BUCKETS, SUBWORDS)
+    return np.array(found + (0,) * (SUBWORDS - len(found)), dtype=np.int64)
 
 
 def _tokens(item: Row | TextItem | str, config: SentimentConfig) -> list[str]:

@@ -53,7 +53,7 @@ def test_no_request_fails_and_none_is_mixed_while_versions_change(
     callers = [threading.Thread(target=load) for _ in range(4)]
     for caller in callers:
         caller.start()
-    for turn in range(10):
+    for turn in range(30):
         moved = client.put("/v1/models/reviews/aliases/production", json={"version": 2 - turn % 2})
         assert moved.status_code == 200
         assert post(client, "/v1/sentiment", ASK)["model"]["version"] == 2 - turn % 2
