@@ -28,9 +28,8 @@ def prepared(
     if not examples["train"]:
         many = len(rows.get("train", ()))
         detail = f"none of the {many} training rows gives an example" if many else "the training part holds no row"
-        raise TrainingError(
-            "bad-data", "; ".join([detail, *remarks]), "add rows, or longer ones, and start a new job with them"
-        )
+        remedy = "mend the rows" if remarks else "add rows, or longer ones,"
+        raise TrainingError("bad-data", "; ".join([detail, *remarks]), f"{remedy} and start a new job with them")
     for text in remarks:
         watch.log(text, "warning")
     for part, many in barren.items():

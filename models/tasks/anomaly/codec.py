@@ -6,7 +6,7 @@ T steps, F numbers of a step.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ from models.runtimes.run import Run
 from models.task import Codec, Fault, Part, Vectors
 from models.tasks.anomaly import scoring
 from models.tasks.anomaly.detectors import DETECTORS, Autoencoder, Judged
-from models.tasks.anomaly.prepare import FACTS, Past, Series, prepare
+from models.tasks.anomaly.prepare import FACTS, FIRST, Past, Series, prepare
 from models.tasks.anomaly.schema import CARD, AnomalyConfig, AnomalyParams, Event, Item, Output, Row, State
 
 WINDOWS = {"predictor": 256, "autoencoder": 50}
@@ -121,6 +121,16 @@ class AnomalyCodec(Codec[Row, Item, Output, State, AnomalyParams, AnomalyConfig]
             raise Fault("every value is null; at least one number is needed", at=("values",))
         series = _series(values, item.timestamps, state, len(values))
         return _example(series, state, times=item.timestamps, flat=item.values.ndim == 1)
+
+    def remarks(self, rows: Mapping[Part, Sequence[Row]], state: State, config: AnomalyConfig) -> list[str]:
+        """How many training series show too little to learn from."""
+        taught = (_taught(row, state) for row in rows.get("train", ()))
+        shown = [int((~np.isnan(values)).any(axis=1).sum()) for values in taught if len(values)]
+        least = 2 * FIRST
+        short = sum(count < least for count in shown)
+        if not short:
+            return []
+        return [f"{short} of {len(shown)} series show fewer than {least} values to learn from: give longer ones"]
 
     def probes(self, state: State) -> Sequence[Item]:
         """Short series of the model's width, whole and with a value missing."""

@@ -22,7 +22,7 @@ class SeriesTally(Tally):
     """Counts series, steps, missing values and labelled anomalies."""
 
     def __init__(self) -> None:
-        self.series = self.steps = self.missing = self.constant = self.untimed = 0
+        self.series = self.steps = self.missing = self.constant = self.empty = self.untimed = 0
         self.labelled = self.odd_steps = self.odd_events = 0
         self.shortest, self.longest = 10**9, 0
         self.widths: dict[int, int] = {}
@@ -33,7 +33,9 @@ class SeriesTally(Tally):
         self.series += 1
         self.steps += len(values)
         self.missing += int(np.isnan(values).sum())
-        self.constant += not bool(np.nanmin(values, initial=np.inf) < np.nanmax(values, initial=-np.inf))
+        low, high = np.nanmin(values, initial=np.inf), np.nanmax(values, initial=-np.inf)
+        self.constant += bool(low == high)
+        self.empty += bool(low > high)
         self.untimed += row.timestamps is None
         self.shortest, self.longest = min(self.shortest, len(values)), max(self.longest, len(values))
         self.widths.setdefault(values.shape[1], line)
@@ -66,6 +68,8 @@ class SeriesTally(Tally):
         found = []
         if self.constant:
             found.append(f"{self.constant} of {self.series} series never change; nothing can be learnt from them")
+        if self.empty:
+            found.append(f"{self.empty} of {self.series} series hold no value at all")
         if self.odd_steps > 0.2 * self.steps:
             found.append(
                 f"{self.odd_steps} of {self.steps} steps are labelled as anomalies; what is so common is hardly odd"

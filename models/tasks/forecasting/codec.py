@@ -97,6 +97,9 @@ class ForecastingCodec(Codec[Row, Item, Output, State, ForecastingParams, Foreca
         series = [row for row in rows.get("train", ()) if row.split in (None, "train")]
         whole = state.look_back + state.horizon
         short = [len(row.values) for row in series if len(row.values) < whole]
+        empty = sum(all(value is None for value in row.values) for row in series)
+        if empty:
+            return [f"{empty} of {len(series)} training series hold no value at all: leave them out"]
         if not short:
             return []
         told = f"{len(short)} of {len(series)} training series are shorter than look_back + horizon = {whole} steps"

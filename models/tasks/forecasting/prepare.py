@@ -16,6 +16,10 @@ import numpy as np
 CYCLES = 8
 """Seasons of the past that say what the season is; older ones weigh less."""
 DECAY = 0.85
+FAINT = 1e-30
+"""The least that a series' unit may be of its greatest value: numbers stay within bounds whatever is sent."""
+LEAST = 1e-280
+"""The least unit: a future of any size can be divided by it."""
 LIMIT = 20.0
 """Where inputs are cut: so many typical steps from the last value."""
 
@@ -58,7 +62,9 @@ def prepare(
     past = past[-max(look_back, CYCLES * season) :]
     present = ~np.isnan(past)
     seen = past[present]
-    unit = float(np.median(np.abs(seen))) or float(np.max(np.abs(seen))) or 1.0
+    sizes = np.abs(seen)
+    unit = max(float(np.median(sizes)), FAINT * float(np.max(sizes))) or float(np.max(sizes)) or 1.0
+    unit = max(unit, LEAST)
     logged = log and bool((seen > 0).all())
     y = _transformed(_filled(past, present) / unit, log=logged)
     indices, strength = _season(y, season) if adjust else (np.zeros(season), 0.0)

@@ -129,7 +129,7 @@ class SeriesTally(Tally):
     """Counts series, lengths and missing values."""
 
     def __init__(self) -> None:
-        self.series = self.values = self.missing = self.constant = self.held_out = 0
+        self.series = self.values = self.missing = self.constant = self.empty = self.held_out = 0
         self.shortest, self.longest = 10**9, 0
         self.freqs: dict[str, int] = {}
 
@@ -138,7 +138,8 @@ class SeriesTally(Tally):
         self.series += 1
         self.values += len(row.values)
         self.missing += len(row.values) - len(present)
-        self.constant += len(set(present)) <= 1
+        self.empty += not present
+        self.constant += len(set(present)) == 1
         self.held_out += row.test_values is not None
         self.shortest, self.longest = min(self.shortest, len(row.values)), max(self.longest, len(row.values))
         self.freqs[row.freq or "none"] = self.freqs.get(row.freq or "none", 0) + 1
@@ -157,7 +158,8 @@ class SeriesTally(Tally):
 
     def warnings(self) -> list[str]:
         constant = [f"{self.constant} of {self.series} series never change; nothing can be learnt from them"]
-        return constant if self.constant else []
+        empty = [f"{self.empty} of {self.series} series hold no value at all"]
+        return constant * (self.constant > 0) + empty * (self.empty > 0)
 
 
 CARD = Card(

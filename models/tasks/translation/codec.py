@@ -70,6 +70,17 @@ class TranslationCodec(
         spaced = tokeniser(targets) != "char"
         return State(source=source, target=target, stretch=round(stretch, 2), spaced=spaced, apart=apart)
 
+    def remarks(self, rows: Mapping[Part, Sequence[Row]], state: State, config: TranslationConfig) -> list[str]:
+        """How many training pairs are too long to teach."""
+        pairs = rows.get("train", ())
+        most, source, written = config.max_pieces, state.source, state.written
+        wide = [row for row in pairs if max(len(row.source), len(row.target) + 1) > most]  # a piece has a character
+        long = sum(max(len(source.split(row.source)), len(written.split(row.target)) + 1) > most for row in wide)
+        if not long:
+            return []
+        told = f"{long} of {len(pairs)} training pairs are longer than `max_pieces` = {most} subwords"
+        return [f"{told} and teach nothing: cut them, or raise it"]
+
     def examples(self, row: Row, state: State, config: TranslationConfig, part: Part) -> Iterator[Example]:
         source, target = _spaced(row.source, state.apart), row.target
         versions = [(source, target)]

@@ -152,6 +152,18 @@ def test_a_series_of_a_table_lies_in_one_part() -> None:
         gathered({"id": "a", "value": 1, "split": "train"}, {"id": "a", "value": 2, "split": "test"})
 
 
+def test_series_too_short_to_teach_are_told() -> None:
+    rows = [Row(values=values) for values in (np.ones(1), np.full(40, np.nan), sine(0, 300))]
+    state = CODEC.learn(rows, AnomalyConfig())
+    assert CODEC.remarks({"train": rows}, state, AnomalyConfig()) == [
+        "2 of 3 series show fewer than 10 values to learn from: give longer ones"
+    ]
+    assert CODEC.remarks({"train": rows[2:]}, state, AnomalyConfig()) == []
+    tally = SeriesTally()
+    tally.add(rows[1], line=1, part=None)
+    assert "1 of 1 series hold no value at all" in tally.warnings()
+
+
 def test_the_statistics_of_a_data_set() -> None:
     tally = SeriesTally()
     tally.add(Row.model_validate({"values": [1.0, None, 2.0], "labels": [0, 1, 1]}), line=1, part=None)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -63,6 +63,7 @@ NUMBER = st.none() | st.floats(-1e15, 1e15)
 
 
 @given(values=st.lists(NUMBER, min_size=1, max_size=60), freq=st.sampled_from([None, "Y", "M", "15min", "W"]))
+@example(values=[5e-324, 1e-320, 5e-324, -1e15, 5e-324], freq=None)
 @settings(max_examples=60, deadline=None)
 def test_any_series_answers_with_finite_quantiles_that_never_cross(
     forecaster: Predictor, values: list[float | None], freq: str | None
@@ -79,7 +80,16 @@ def test_any_series_answers_with_finite_quantiles_that_never_cross(
 
 
 @pytest.mark.parametrize(
-    "values", [[5.0] * 30, [0.0], [1e15, -1e15] * 9, [5e-324, 1.0], [1e-300, 1e15], [None, None, 3.0], [3.0, None] * 40]
+    "values",
+    [
+        [5.0] * 30,
+        [0.0],
+        [1e15, -1e15] * 9,
+        [5e-324, 1.0],
+        [1e-300, 1e15],
+        [None, None, 3.0],
+        [3.0, None] * 40,
+    ],
 )
 @pytest.mark.parametrize("adjust", ["none", "classical"])
 def test_odd_series_teach_and_are_answered(values: list[float | None], adjust: str) -> None:
@@ -115,6 +125,15 @@ def test_series_too_short_for_a_window_are_told_with_what_to_do(lengths: list[in
     state = CODEC.learn(found, config)
     told = CODEC.remarks({"train": found, "test": [*found, held_back]}, state, config)
     assert told == ([] if sentence is None else [sentence])
+
+
+def test_series_without_any_value_are_told() -> None:
+    tally, empty = SeriesTally(), Row(values=[None] * 9)
+    tally.add(empty, line=1, part=None)
+    assert tally.warnings() == ["1 of 1 series hold no value at all"]
+    with pytest.raises(TrainingError, match="1 of 1 training series hold no value at all") as found:
+        learnt([empty])
+    assert found.value.remedy.startswith("mend the rows")
 
 
 def test_series_without_two_values_are_refused_in_a_sentence() -> None:

@@ -265,3 +265,12 @@ def test_every_option_is_explained_and_bounded() -> None:
 def test_the_card_gives_its_schemas() -> None:
     assert json.dumps(catalog.card("translation").params.model_json_schema())
     assert CARD.scoring == TranslationParams(beam=1)
+
+
+def test_pairs_too_long_to_teach_are_told() -> None:
+    long = Row(source="a b c d e f", target="g")
+    config = TranslationConfig(max_pieces=4)
+    state = CODEC.learn([*PHRASES, long], config)
+    (told,) = CODEC.remarks({"train": [long]}, state, config)
+    assert told.startswith("1 of 1 training pairs are longer than `max_pieces` = 4 subwords and teach nothing")
+    assert CODEC.remarks({"train": [*PHRASES, long]}, state, TranslationConfig()) == []
