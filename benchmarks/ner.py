@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import time
 from pathlib import Path
 
 import word_vectors
@@ -45,7 +44,6 @@ def parts(data: Path, name: str) -> dict[str, list]:
 
 def report(said: str, split: dict[str, list], vectors: WordVectors | None, config: dict) -> None:
     chosen = catalog.card("ner").config(**config, vectors="given" if vectors else None)
-    began, spent = time.monotonic(), time.process_time()
     trained = train(
         catalog.codec("ner"), catalog.network("ner"), split, chosen, vectors=vectors, monitor=Spoken(), threads=1
     )
@@ -54,8 +52,7 @@ def report(said: str, split: dict[str, list], vectors: WordVectors | None, confi
     print(
         f"{said}: test entity F1 {found['test_entity_f1']:.2%} (precision {found['test_precision']:.2%}, "
         f"recall {found['test_recall']:.2%}), validation {found['validation_entity_f1']:.2%}, "
-        f"{len(trained.history)} epochs and {anew:.0f} anew in {time.monotonic() - began:.0f} s "
-        f"({time.process_time() - spent:.0f} s of one core), seed {chosen.seed}",
+        f"{len(trained.history)} epochs and {anew:.0f} anew in {trained.seconds:.0f} s, seed {chosen.seed}",
         flush=True,
     )
 

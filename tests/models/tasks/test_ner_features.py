@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from models.batch import Batch
 from models.nets.crf import negative_log_likelihood
+from models.runtimes.export import export
 from models.task import Params
 from models.tasks.ner.codec import CODEC, KINDS, WIDTH, cases_of, known, rows_of, shape_of, window_ends
 from models.tasks.ner.network import NETWORK
@@ -77,8 +79,8 @@ def test_given_vectors_make_words_known_that_no_row_has() -> None:
     assert not net.given[:SPECIAL].any()
 
 
-def test_given_vectors_are_read_and_never_learnt() -> None:
-    config = NerConfig(vectors="given", hidden=4, embedding=4, filters=4, epochs=2)
+def test_given_vectors_are_read_exported_and_never_learnt(tmp_path: Path) -> None:
+    config = NerConfig(vectors="given", hidden=4, embedding=4, filters=4, epochs=2, readers=2)
     rows = [Row(tokens=["in", "Rome"], tags=["O", "B-p"]), Row(tokens=["oslo"], tags=["B-p"])]
     trained = train(CODEC, NETWORK, {"train": rows, "validation": rows, "test": []}, config, vectors=VECTORS)
     torch.manual_seed(config.seed)
@@ -87,6 +89,8 @@ def test_given_vectors_are_read_and_never_learnt() -> None:
     assert trained.net.given.any()
     assert trained.net.given.equal(fresh.given)
     assert not trained.net.readers[0].words.weight.equal(fresh.readers[0].words.weight)
+    batch = CODEC.collate([CODEC.example(text, ALL, trained.state, config) for text in ("in Oslo.", "Paris")])
+    assert export(NETWORK, trained.net, lambda run: CODEC.predict(run, batch, ALL, trained.state), tmp_path) is None
 
 
 def test_a_word_of_given_vectors_is_known_in_any_case_and_tells_in_which_they_have_it() -> None:
