@@ -7,7 +7,7 @@ paths (Lafferty et al. 2001). Scores of the start and the end belong to the firs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 
@@ -66,6 +66,28 @@ class Chain:
         """(B, T, C): the probability of each label at each step; of no meaning past the end."""
         found: np.ndarray = np.exp(np.minimum(0.0, self.before + self.after - self.total[:, None, None]))
         return found
+
+    def stretches(
+        self, first: Sequence[int], on: Sequence[int], least: float
+    ) -> Iterator[tuple[int, int, int, int, float]]:
+        """Every stretch of a label first[k], then of on[k] alone and for as long as it goes on, that at least so
+        many of all paths have: chain, start, end, k, and what these weigh together. Shorter ones come first."""
+        last, goes_on = np.array(first, dtype=np.int64), np.array(on, dtype=np.int64)
+        within = np.arange(self.scores.shape[1]) < self.lengths[:, None]
+        alive, total = self.before[:, :, last], self.total[:, None, None]
+        """(B, starts, K): log of the weight of all paths with the labels so far, up to where they end."""
+        reached = np.exp(np.minimum(0.0, alive + self.after[:, :, last] - total)) * within[:, :, None]
+        for length in range(1, self.scores.shape[1] + 1):
+            if not (reached >= least).any():
+                return
+            alive = alive[:, :-1] + self.transitions[last, goes_on] + self.scores[:, length:, goes_on]
+            further = (
+                np.exp(np.minimum(0.0, alive + self.after[:, length:, goes_on] - total)) * within[:, length:, None]
+            )
+            ends = reached - np.pad(further, ((0, 0), (0, 1), (0, 0)))
+            for chain, start, k in np.argwhere(ends >= least).tolist():
+                yield chain, start, start + length, k, float(ends[chain, start, k])
+            reached, last = further, goes_on
 
     def probability(self, chain: int, start: int, labels: Sequence[int], *, then: np.ndarray | None = None) -> float:
         """Of all paths of a chain, those with these labels from `start` on, and after them a label that `then`

@@ -20,7 +20,7 @@ from models.runtimes.run import Run
 from models.scores import accuracy
 from models.task import Params, Vectors
 from models.tasks.ner.schema import CARD, NerConfig, NerEntity, NerItem, NerOutput, Row, State
-from models.tasks.ner.tags import OUTSIDE, spans
+from models.tasks.ner.tags import OUTSIDE, bio, spans
 from models.tasks.ner.tokens import places
 from models.vocab import SPECIAL, UNKNOWN, Vocabulary
 from models.vocab import counted as ranked
@@ -30,9 +30,9 @@ WIDTH = 20
 MOST_CHARACTERS = 500
 MOST_VECTOR_WORDS = 1_000_000
 ENOUGH = 100
-"""Entities that an eagerness needs; fewer say more of themselves than of the network."""
-EAGERNESS = sorted((step / 4 for step in range(-4, 13)), key=abs)
-"""Those that are tried; of equal ones the least is taken."""
+"""Entities that a threshold needs; fewer say more of themselves than of the network."""
+THRESHOLDS = [step / 20 for step in range(12, 0, -1)]
+"""Those that are tried; of equal ones the greatest is taken."""
 SIGNS = "@#*-_.,:;!?()[]\"'|~/\\"
 """What may stand about a word that is known without: signs of a mention, of a hashtag, of emphasis."""
 CASES = SPECIAL + 8
@@ -68,7 +68,7 @@ class Cut:
 
 
 class NerCodec(TagCodec[Row, "str | NerItem", NerOutput, State, Params, NerConfig]):
-    """Words, their characters and their shapes; the likeliest path, and the probability of each entity on it."""
+    """Words, their characters and their shapes; the likeliest path, or the likely entities, and their probabilities."""
 
     card = CARD
 
@@ -115,23 +115,22 @@ class NerCodec(TagCodec[Row, "str | NerItem", NerOutput, State, Params, NerConfi
         return [f"B{label[1:]}" if step in starts and label != OUTSIDE else label for step, label in enumerate(labels)]
 
     def predict(self, run: Run, batch: Batch, params: Params, state: State) -> list[NerOutput]:
-        return self._outputs(self._chains(run, batch), batch.contexts, state, state.eagerness)
+        return self._outputs(self._chains(run, batch), batch.contexts, state, state.least)
 
     def calibrate(
         self, run: Run, batches: Sequence[Batch], state: State, answers: Sequence[Sequence[Sequence[str]]]
     ) -> State:
-        """The eagerness with the best entity F1: nearly all tokens lie outside of entities, and the likeliest path
-        alone is wary of them."""
+        """The threshold with the best entity F1. It lies near half of that F1 (Lipton et al. 2014), where the likeliest
+        path tells what is likelier than all else, and is wary: nearly all tokens lie outside of entities."""
         truth = [answer for part in answers for answer in part]
         if sum(len(spans(answer)) for answer in truth) < ENOUGH:
             return state
         said = [(list(self._chains(run, batch)), batch.contexts) for batch in batches]
         found = {}
-        for eagerness in EAGERNESS:
-            outputs = [o for chains, contexts in said for o in self._outputs(chains, contexts, state, eagerness)]
-            found[eagerness] = self.score(outputs, truth)["entity_f1"]
-        best = max(found, key=lambda eagerness: found[eagerness])
-        return state.model_copy(update={"eagerness": best})
+        for least in (None, *THRESHOLDS):
+            outputs = [o for chains, contexts in said for o in self._outputs(chains, contexts, state, least)]
+            found[least] = self.score(outputs, truth)["entity_f1"]
+        return state.model_copy(update={"least": max(found, key=lambda least: found[least])})
 
     def _chains(self, run: Run, batch: Batch) -> Iterator[Chain]:
         """What the network says of the windows of a batch, some at a time."""
@@ -141,10 +140,10 @@ class NerCodec(TagCodec[Row, "str | NerItem", NerOutput, State, Params, NerConfi
             yield Chain(said["scores"], said["transitions"][0], read["lengths"])
 
     def _outputs(
-        self, chains: Iterable[Chain], contexts: Sequence[Read[Cut]], state: State, eagerness: float
+        self, chains: Iterable[Chain], contexts: Sequence[Read[Cut]], state: State, least: float | None
     ) -> list[NerOutput]:
         """What the windows of a batch come to."""
-        windows = (found for labelled in chains for found in tagged(labelled, state.labels, eagerness))
+        windows = (found for labelled in chains for found in tagged(labelled, state.labels, least))
         return [output(context.of, list(islice(windows, len(context.ends)))) for context in contexts]
 
     def guess(self, answers: Sequence[Sequence[str]], state: State) -> float | None:
@@ -167,19 +166,39 @@ class NerCodec(TagCodec[Row, "str | NerItem", NerOutput, State, Params, NerConfi
         }
 
 
-def tagged(labelled: Chain, labels: Sequence[str], eagerness: float) -> Iterator[tuple[list[str], list[float]]]:
-    """Of each window its tags, those of the likeliest path once `O` is worth `eagerness` less at each token; and the
-    probability of each entity on it, with nothing taken from `O`."""
+def tagged(labelled: Chain, labels: Sequence[str], least: float | None) -> Iterator[tuple[list[str], list[float]]]:
+    """Of each window its tags and the probability of each entity: those of the likeliest path, or where `least` is
+    given all that are so probable; of two that overlap the more probable one."""
+    if least is not None:
+        yield from likely(labelled, labels, least)
+        return
     ended_by = {label: np.array([other != "I" + label[1:] for other in labels]) for label in labels}
-    wary = np.array([eagerness * (label == OUTSIDE) for label in labels])
-    paths = Chain(labelled.scores - wary, labelled.transitions, labelled.lengths).best()
-    for index, path in enumerate(paths):
+    for index, path in enumerate(labelled.best()):
         tags = [labels[number] for number in path]
         scores = [
             labelled.probability(index, s.start, path[s.start : s.end].tolist(), then=ended_by[tags[s.start]])
             for s in spans(tags)
         ]
         yield tags, scores
+
+
+def likely(labelled: Chain, labels: Sequence[str], least: float) -> Iterator[tuple[list[str], list[float]]]:
+    """`tagged`, of all entities that are so probable."""
+    kinds = [label[2:] for label in labels if label.startswith("B-")]
+    first, on = ([labels.index(f"{letter}-{kind}") for kind in kinds] for letter in "BI")
+    found: list[list[tuple[float, int, int, str]]] = [[] for _ in labelled.lengths]
+    for index, start, end, kind, score in labelled.stretches(first, on, least):
+        found[index].append((score, start, end, kinds[kind]))
+    for length, entities in zip(labelled.lengths.tolist(), found, strict=True):
+        chosen: dict[int, tuple[float, int, int, str]] = {}
+        free = np.ones(length, dtype=bool)
+        for entity in sorted(entities, key=lambda entity: (-entity[0], entity[1:])):
+            stretch = slice(entity[1], entity[2])
+            if free[stretch].all():
+                free[stretch] = False
+                chosen[entity[1]] = entity
+        told = [chosen[start] for start in sorted(chosen)]
+        yield bio([entity[1:] for entity in told], length), [entity[0] for entity in told]
 
 
 def cut_of(item: Row | NerItem | str) -> Cut:

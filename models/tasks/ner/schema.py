@@ -218,8 +218,9 @@ class State(TagState):
     """The row of the table of given vectors that each of these has; some share one."""
     given_cases: list[int] = []
     """In which cases each of them is known, bit by bit: lower, with a capital, in capitals."""
-    eagerness: float = 0.0
-    """What `O` is worth less at each token, so that as many entities are found as serve F1 best."""
+    least: float | None = None
+    """The probability of an entity that is told, at least, so that as many are as serve F1 best; None: those of the
+    likeliest path are told."""
     vector_width: int | None = None
 
     @cached_property

@@ -103,6 +103,30 @@ def test_a_field_learns_that_what_is_barred_has_no_probability() -> None:
     assert all(torch.isfinite(parameter.grad).all() for parameter in field.parameters())
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_likely_stretches_are_those_of_enumeration(seed: int) -> None:
+    """Label 1 begins a stretch and 2 goes on with it; 0 begins another, that 2 goes on with as well."""
+    scores, transitions = scored(seed)
+    expected: dict[tuple[int, int, int, int], float] = {}
+    for row, length in enumerate(LENGTHS):
+        found = dict(paths(scores[row], transitions, length))
+        total = np.logaddexp.reduce(list(found.values()))
+        for path, score in found.items():
+            for start, label in enumerate(path):
+                if label < 2:
+                    end = next((t for t in range(start + 1, length) if path[t] != 2), int(length))
+                    key = (row, start, end, 1 - label)
+                    expected[key] = expected.get(key, 0.0) + np.exp(score - total)
+    chain = Chain(scores, transitions, LENGTHS)
+    for least in (0.02, 0.3):
+        told = {(*key, k): weight for *key, k, weight in chain.stretches([1, 0], [2, 2], least)}
+        likely = {key: weight for key, weight in expected.items() if weight >= least}
+        assert told.keys() == likely.keys()
+        assert likely, "nothing was compared"
+        assert all(told[key] == pytest.approx(weight, abs=1e-12) for key, weight in likely.items())
+    assert list(chain.stretches([], [], 0.1)) == []
+
+
 def test_runs_are_the_longest_stretches_of_one_label() -> None:
     assert runs(["a", "a", "b", "a"]) == [(0, 2), (2, 3), (3, 4)]
     assert runs([]) == []

@@ -153,13 +153,28 @@ def test_as_many_entities_are_told_as_serve_the_validation_part_best() -> None:
     batch = CODEC.collate([CODEC.example("a", ALL, state, NerConfig())])
     assert CODEC.calibrate(wary, [batch] * 99, state, [[["B-x"]]] * 99) == state
     eager = CODEC.calibrate(wary, [batch] * 150, state, [[["B-x"]]] * 120 + [[["O"]]] * 30)
-    assert eager.eagerness == 0.5
+    assert eager.least is not None
+    assert 0.3 < eager.least < 0.4 + 1e-9
     (output,) = CODEC.predict(wary, batch, ALL, eager)
     assert output.tags == ["B-x"]
     assert output.entities[0].score == pytest.approx(0.4)
-    assert CODEC.calibrate(wary, [batch] * 600, state, [[["B-x"]]] * 100 + [[["O"]]] * 500).eagerness == 0.5
+    assert CODEC.calibrate(wary, [batch] * 600, state, [[["B-x"]]] * 100 + [[["O"]]] * 500).least == eager.least
     sure = said([np.log([0.3, 0.7, 1e-9]).tolist()])
-    assert CODEC.calibrate(sure, [batch] * 100, state, [[["B-x"]]] * 100).eagerness == 0
+    assert CODEC.calibrate(sure, [batch] * 100, state, [[["B-x"]]] * 100).least is None
+
+
+def test_of_likely_entities_that_overlap_the_likelier_one_is_told() -> None:
+    labels = ["O", "B-x", "I-x", "B-y", "I-y"]
+    state = State(labels=labels, counts=[1] * 5, rows=1, words=[], characters=[], least=0.2)
+    batch = CODEC.collate([CODEC.example("a b c", ALL, state, NerConfig())])
+    steps = np.log([[0.3, 0.45, 1e-9, 0.25, 1e-9], [0.4, 1e-9, 0.6, 1e-9, 1e-9], [0.75, 1e-9, 1e-9, 0.25, 1e-9]])
+
+    def run(function: str, inputs: Any) -> dict[str, np.ndarray]:
+        return {"scores": steps[None], "transitions": np.zeros((1, 5, 5))}
+
+    (output,) = CODEC.predict(run, batch, ALL, state)
+    assert output.tags == ["B-x", "I-x", "B-y"]
+    assert [entity.score for entity in output.entities] == pytest.approx([0.45 * 0.6, 0.25], abs=1e-6)
 
 
 def test_bio_is_the_grammar() -> None:
