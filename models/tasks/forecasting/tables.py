@@ -23,13 +23,14 @@ class _Series:
     """What was found of one series."""
 
     line: int
+    split: Any
     values: list[Any] = field(default_factory=list)
     times: list[Any] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
 
 
 def table(lines: Iterator[Line]) -> Iterator[Line | Bad]:
-    """A table as series: long (`id, timestamp, value`), or a column each with the times in the first.
+    """A table as series: long (`id, timestamp, value`, perhaps `split`), or a column each with the times in the first.
 
     Where every time of a series can be read, its values are put in their order, and where the times lie on one grid,
     what is not there is missing. A cell that is neither a number nor missing is a fault, and so is a time that cannot
@@ -39,9 +40,10 @@ def table(lines: Iterator[Line]) -> Iterator[Line | Bad]:
         if "values" in record:
             yield line, record
             continue
-        cells, time = _long(record) or _wide(record)
+        long = _long(record)
+        cells, time = long or _wide(record)
         for name, cell in cells.items():
-            found = series.setdefault(name, _Series(line))
+            found = series.setdefault(name, _Series(line, split=record.get("split") if long else None))
             try:
                 found.values.append(number(cell))
             except ValueError as error:
@@ -55,7 +57,8 @@ def table(lines: Iterator[Line]) -> Iterator[Line | Bad]:
             continue  # every cell of it was wrong
         odd = unreadable(found.times)
         if odd is None:
-            yield found.line, {"id": name, **_dated(found.values, found.times)}
+            part = {} if found.split is None else {"split": found.split}
+            yield found.line, {"id": name, **_dated(found.values, found.times), **part}
         elif found.lines[odd] not in told:
             told.add(found.lines[odd])
             yield Bad(found.lines[odd], no_time(found.times[odd]))
@@ -65,7 +68,7 @@ def _long(record: Mapping[str, Any]) -> tuple[dict[str, Any], Any] | None:
     """The value of a long record under the name of its series, and its time."""
     columns = {name.lower(): name for name in record}
     found = [next((columns[name] for name in names if name in columns), None) for names in (IDS, TIMES, VALUES)]
-    if len(record) != 3 or None in found:
+    if None in found:
         return None
     name, time, value = (record[str(column)] for column in found)
     return {str(name): value}, time

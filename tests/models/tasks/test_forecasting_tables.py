@@ -91,6 +91,9 @@ def test_records_that_are_rows_stay_so() -> None:
     assert pivoted(row) == [row]
 
 
+PARTS_OF = {"a": "test", "b": "train", "c": None}
+
+
 def days(*numbers: int) -> list[dict[str, Any]]:
     return [{"date": (datetime(2024, 1, 1) + timedelta(days=n)).date().isoformat(), "a": str(n)} for n in numbers]
 
@@ -129,6 +132,11 @@ def test_a_days_hours_may_change_with_the_season() -> None:
 def test_columns_of_other_tools_are_known() -> None:
     found = pivoted(*({"unique_id": "a", "ds": f"2024-01-0{n}", "y": n} for n in (1, 2, 3)))
     assert found == [{"id": "a", "values": [1, 2, 3], "start": "2024-01-01T00:00:00+00:00", "freq": "D"}]
+
+
+def test_a_series_of_a_long_table_may_name_its_part() -> None:
+    lines = ({"id": name, "timestamp": n, "value": n, "split": part} for n in (1, 2) for name, part in PARTS_OF.items())
+    assert {made["id"]: made.get("split") for made in pivoted(*lines)} == PARTS_OF
 
 
 def test_cells_that_are_no_numbers_are_told_by_line_and_column() -> None:
