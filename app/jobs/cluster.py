@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,8 @@ log = structlog.get_logger("cellgate.worker")
 
 BLOCK = 8 * 1024 * 1024
 """Bytes of a file on their way at once."""
+REACH = 5.0
+"""Seconds in which the cluster must be reached."""
 LAST = {"done", "stopped", "failed"}
 CALLS = 4
 """Calls of one process at once: it works, is listened to, is told to stop, and gives a file."""
@@ -45,6 +48,7 @@ class RayExecutor:
             raise Invalid("CELLGATE_EXECUTOR=ray needs Ray: install cellgate[ray]") from None
         handled = signal.getsignal(signal.SIGTERM)
         try:
+            _reach(address)
             self._ray.init(address, log_to_driver=False, configure_logging=False, namespace="cellgate")
         except Exception as error:  # whatever a cluster refuses by
             raise Invalid(f"the Ray cluster at RAY_ADDRESS cannot be used ({type(error).__name__})") from error
@@ -68,6 +72,13 @@ class RayExecutor:
 
     def close(self) -> None:
         self._ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Whether anybody listens at `host:port`: Ray would try for minutes, and heed no signal. Raises `OSError`."""
+    host, _, port = address.rpartition(":")
+    if "//" not in address and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), REACH).close()
 
 
 def _device(name: str, memory: int) -> Device:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import sys
 import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -121,3 +123,9 @@ def test_a_process_asks_for_what_the_job_does(tmp_path: Path) -> None:
 def test_without_a_cluster_no_worker_starts() -> None:
     with pytest.raises(Invalid, match="needs RAY_ADDRESS"):
         RayExecutor(None)
+
+
+def test_a_cluster_that_is_not_there_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace())  # it is not asked, and stays as it is for other tests
+    with pytest.raises(Invalid, match=r"cannot be used \(ConnectionRefusedError\)"):
+        RayExecutor("127.0.0.1:1")
