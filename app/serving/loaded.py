@@ -29,6 +29,7 @@ from app.serving.served import Served, Stepping
 from app.serving.streams import Streams
 from app.serving.unpacked import Unpacked
 from app.settings import Settings
+from models.artifact import ArtifactError
 from models.devices import NoRoom
 
 log = structlog.get_logger("cellgate.serving")
@@ -248,15 +249,13 @@ class Loaded:
         version = await self._ask(lambda: self.registry.version(*key))
         try:
             copies = await self.placing.copies(version.digest, keeping)
-        except NoRoom as error:
-            self._failures[key] = str(error), time.monotonic()
-            raise Full(
-                f"there is no room for version {key[1]} of '{key[0]}': {error}", retry_after=RETRY_AFTER
-            ) from None
         except Exception as error:
-            self._failures[key] = type(error).__name__, time.monotonic()
+            told = isinstance(error, NoRoom | ArtifactError)  # those are sentences for whoever asks
+            self._failures[key] = str(error) if told else type(error).__name__, time.monotonic()
             log.error("version cannot be loaded", model=key[0], version=key[1], error=repr(error))
-            raise Full(f"version {key[1]} of '{key[0]}' cannot be loaded now", retry_after=RETRY_AFTER) from None
+            cause = f": {error}" if told else ""
+            detail = f"version {key[1]} of '{key[0]}' cannot be loaded now{cause}"
+            raise Full(detail, retry_after=RETRY_AFTER) from None
         self._failures.pop(key, None)
         first, stepper = copies[0], copies[0].predictor.stepper()
         served = Served(

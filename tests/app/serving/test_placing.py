@@ -23,6 +23,7 @@ from app.serving.placing import Copy, Replicas
 from app.serving.room import SHARE, Place
 from app.serving.weighed import weighed
 from models import devices
+from models.artifact import ArtifactError
 from models.devices import Device, FakeProbe
 from models.footprint import Footprint
 from tests.app import served
@@ -100,7 +101,7 @@ def test_a_pinned_version_stays_until_it_is_unloaded(
         assert pinned["memory"] == SIZE
         refused = ask(client, "others")
         assert refused.status_code == 503
-        assert "there is no room for version 1 of 'others'" in refused.json()["detail"]
+        assert "version 1 of 'others' cannot be loaded now: 7340032 bytes are needed" in refused.json()["detail"]
         assert client.get("/v1/models/others:1/stats").json()["failure"].startswith("7340032 bytes are needed")
         assert ask(client, "reviews").status_code == 200
         assert client.post("/v1/models/reviews:1/unload").status_code == 204
@@ -192,3 +193,20 @@ def test_what_a_version_takes_is_measured_once(tmp_path: Path, archives: dict[st
         assert weighed(folder, device="cpu", threads=1).rest == 12_345
         path.write_text("damaged")
         assert weighed(folder, device="cpu", threads=1).rest != 12_345
+
+
+def test_a_version_that_this_release_cannot_read_says_why(
+    tmp_path: Path, archives: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = served.services(tmp_path / "home")
+
+    def unread(folder: Path) -> None:
+        raise ArtifactError("state or config does not fit the task 'sentiment': 'words': unknown")
+
+    with served.client(made) as client:
+        imported(client, made, archives["sentiment"], "reviews")
+        monkeypatch.setattr(placing.artifact, "read", unread)
+        refused = ask(client, "reviews")
+        assert refused.status_code == 503
+        assert "cannot be loaded now: state or config does not fit" in refused.json()["detail"]
+        assert "does not fit" in client.get("/v1/models/reviews/stats").json()["failure"]
