@@ -15,7 +15,7 @@ from app.api.download import streamed
 from app.api.problems import responses
 from app.services.pages import Page
 from app.services.registry import ModelView, MoveView, VersionView
-from app.serving.placing import Keeping
+from app.serving.keeping import Keeping
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 

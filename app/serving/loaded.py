@@ -24,7 +24,8 @@ from app.errors import CellgateError, Conflict, Full, NotFound
 from app.services.registry import PRODUCTION, Pointers, Reference, Registry, VersionView
 from app.serving import calibrated
 from app.serving.batcher import Batcher, Model
-from app.serving.placing import Copy, Keeping, Placing, Replicas, most
+from app.serving.keeping import Keeping
+from app.serving.placing import Copy, Placing, Replicas, most
 from app.serving.served import Served, Stepping
 from app.serving.streams import Streams
 from app.serving.unpacked import Unpacked

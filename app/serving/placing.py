@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from app.serving.keeping import Keeping
 from app.serving.room import Place, Room
 from app.serving.unpacked import Unpacked
 from app.serving.weighed import weighed
@@ -31,20 +32,6 @@ WAIT = 10.0
 LOOK = 0.25
 """Seconds between two looks for room where nothing stirs: other programs leave memory as well."""
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Keeping:
-    """How a version is kept in memory."""
-
-    precision: Precision = "auto"
-    replicas: int = 1
-    pinned: bool = False
-    """Whether it stays until it is unloaded, whoever else needs room."""
-
-    def alike(self, other: Keeping) -> bool:
-        """Whether the copies are the same."""
-        return (self.precision, self.replicas) == (other.precision, other.replicas)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,8 +188,3 @@ class Placing:
 def most(copies: Sequence[Copy]) -> int | None:
     """Padded steps of a batch that each of the copies can hold; None: any."""
     return min((copy.place.steps for copy in copies if copy.place.steps is not None), default=None)
-
-
-def longest(copies: Sequence[Copy]) -> int | None:
-    """Steps of an item that each of the copies can hold; None: any."""
-    return min((copy.place.longest for copy in copies if copy.place.longest is not None), default=None)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from app.errors import Flaw, Invalid, TooLarge
 from app.services.registry import VersionView
 from app.serving.batcher import late
-from app.serving.placing import longest
 from models.batch import Example
 from models.task import Fault, Params
 
@@ -69,7 +68,7 @@ def _prepared(served: Served, inputs: Sequence[Any], params: Params) -> list[Exa
     """The example of each input; every one that cannot be used is named. Raises `Invalid`."""
     examples: list[Example] = []
     flaws: list[Flaw] = []
-    most = longest(served.copies)
+    most = served.longest
     for index, item in enumerate(inputs):
         try:
             example = served.predictor.prepare(item, params)

@@ -9,8 +9,9 @@ from typing import Any
 from app.metrics import Figures
 from app.services.registry import VersionView
 from app.serving.batcher import SIZES, Batcher, Stats
+from app.serving.keeping import Keeping
 from app.serving.pace import Pace
-from app.serving.placing import Copy, Keeping
+from app.serving.placing import Copy
 from models.predictor import Predictor
 from models.stream import Stepper
 
@@ -54,6 +55,11 @@ class Served:
     def memory(self) -> int:
         """Bytes that are kept for it."""
         return sum(copy.place.rest for copy in self.copies)
+
+    @property
+    def longest(self) -> int | None:
+        """Steps of an item that each of the copies can hold; None: any."""
+        return min((copy.place.longest for copy in self.copies if copy.place.longest is not None), default=None)
 
     @property
     def idle(self) -> bool:
