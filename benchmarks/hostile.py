@@ -182,9 +182,9 @@ def attack(service: Service, count: int, counts: collections.Counter[str]) -> No
 
 def trained(service: Service) -> None:
     """A model of every task, and two versions of `reviews`."""
-    names = {"sentiment": "reviews"}
+    names = {"sentiment": "reviews", "forecasting": "sales"}
     for task in [card["name"] for card in service.http.get("/v1/tasks").json()["items"]]:
-        name, times = names.get(task, f"own-{task}"), 1 + (task in names)
+        name, times = names.get(task, f"own-{task}"), 1 + (task == "sentiment")
         sample = (ROOT / f"models/tasks/{task}/sample.jsonl").read_bytes()
         query, headers = {"task": task, "name": f"for-{name}"}, {"Content-Type": "application/x-ndjson"}
         service.http.post("/v1/datasets", params=query, content=sample, headers=headers).raise_for_status()
