@@ -27,7 +27,7 @@ DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
-    RuntimeError,  # an encrypted file; and its NotImplementedError: a compression or a version that zipfile cannot read
+    RuntimeError,  # `zipfile` raises it for an encrypted file, and its subclass for a compression it does not know
     EOFError,
     OSError,
     ValueError,

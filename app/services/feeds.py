@@ -143,7 +143,8 @@ class Feeds:
                 try:
                     await feed.refresh()
                 except SQLAlchemyError as error:
-                    # A database that is away for a while: those who follow wait, and miss no event.
+                    # A database that is away for a while ends no follower: the feed stands at its last event, so the
+                    # next look, at most LOOK_EVERY or LOOK_NOTIFIED later, finds all that came meanwhile.
                     log.warning("events cannot be looked for now", error=type(error).__name__)
                 if feed.last == before and not feed.ended:
                     with contextlib.suppress(TimeoutError):
