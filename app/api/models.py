@@ -201,7 +201,7 @@ def history(name: str, use: Use) -> History:
     return History(items=use.registry.history(name))
 
 
-@router.post("/{ref}/load", responses=responses(404), dependencies=[require("admin")])
+@router.post("/{ref}/load", responses=responses(404, 409), dependencies=[require("admin")])
 async def load(
     ref: str,
     use: Use,

@@ -56,7 +56,7 @@ class Loaded:
         self.unpacked = Unpacked(settings.home.resolve() / "cache", blobs)
         self._served: OrderedDict[tuple[str, int], Served] = OrderedDict()
         self._keeping: dict[tuple[str, int], Keeping] = {}
-        """What `load` was asked for."""
+        """How versions are kept that `load` was asked for."""
         self._loading: dict[tuple[str, int], asyncio.Task[Served]] = {}
         self._failures: dict[tuple[str, int], tuple[str, float]] = {}
         """Why a version could not be loaded, and when that was on `time.monotonic`."""
@@ -129,14 +129,12 @@ class Loaded:
         One that is there and is kept otherwise answers meanwhile.
         """
         key = await self._key(Reference.parse(reference))
-        wanted = keeping or self._keeping.get(key, Keeping())
-        self._keeping[key] = wanted
+        wanted = keeping or self._kept_as(key)
+        await self.placing.check(wanted)
         served = self._served.get(key)
-        while served is None or not served.keeping.alike(wanted):
-            served = await self._load(key)
-            if self._keeping.get(key) != wanted:  # somebody asked for something else meanwhile
-                return served
-        served.keeping = wanted
+        while served is None or not served.keeping.alike(wanted):  # it may be loading as somebody else asked
+            served = await self._load(key, wanted)
+        served.keeping = self._keeping[key] = wanted  # not before: what cannot be had is not asked for again
         return served
 
     async def files(self, reference: str) -> tuple[VersionView, Path]:
@@ -239,14 +237,16 @@ class Loaded:
 
     # loading
 
-    async def _load(self, key: tuple[str, int]) -> Served:
+    def _kept_as(self, key: tuple[str, int]) -> Keeping:
+        return self._keeping.get(key, Keeping())
+
+    async def _load(self, key: tuple[str, int], keeping: Keeping | None = None) -> Served:
         if key not in self._loading:
-            self._loading[key] = asyncio.create_task(self._loaded(key))
+            self._loading[key] = asyncio.create_task(self._loaded(key, keeping or self._kept_as(key)))
             self._loading[key].add_done_callback(lambda _: self._loading.pop(key, None))
         return await asyncio.shield(self._loading[key])
 
-    async def _loaded(self, key: tuple[str, int]) -> Served:
-        keeping = self._keeping.get(key, Keeping())
+    async def _loaded(self, key: tuple[str, int], keeping: Keeping) -> Served:
         version = await self._ask(lambda: self.registry.version(*key))
         try:
             copies = await self.placing.copies(version.digest, keeping)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from app.errors import Conflict
 from app.serving.keeping import Keeping
 from app.serving.room import Place, Room
 from app.serving.unpacked import Unpacked
@@ -82,6 +83,12 @@ class Placing:
         """One at a time: measuring takes a core, and answers go on meanwhile."""
         self._admitting = asyncio.Lock()
         self._freed = asyncio.Event()
+
+    async def check(self, keeping: Keeping) -> None:
+        """Raises `Conflict` where there are fewer devices than copies."""
+        there = await self._off(lambda: self.room.usable)
+        if keeping.replicas > max(1, there):
+            raise Conflict(f"{keeping.replicas} replicas need a device each; this service may use {there}")
 
     async def copies(self, digest: str, keeping: Keeping) -> list[Copy]:
         """The copies of a version, each on a device of its own. Raises `NoRoom`, and what loading raises."""

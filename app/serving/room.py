@@ -39,6 +39,11 @@ class Room:
         self._held: dict[str, int] = {}
         self._lock = threading.Lock()
 
+    @property
+    def usable(self) -> int:
+        """How many devices will do."""
+        return len(self._wanted(()))
+
     def kinds(self, *, but: Collection[str] = ()) -> dict[str, str]:
         """The kinds of devices that will do, the fastest first, and one of each; `but`: devices that will not."""
         found: dict[str, str] = {}

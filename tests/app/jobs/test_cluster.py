@@ -10,7 +10,6 @@ import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,8 +29,6 @@ LAST = {"done", "stopped", "failed"}
 
 @pytest.fixture(scope="module")
 def executor() -> Iterator[RayExecutor]:
-    if find_spec("ray") is None:  # importing it would settle where it listens before it is told
-        pytest.skip("Ray is not installed; to run these: pip install -c constraints.txt .[ray]")
     with cluster(2) as given, pytest.MonkeyPatch.context() as patch:
         for name, value in given.items():
             patch.setenv(name, value)

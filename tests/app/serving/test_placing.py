@@ -142,8 +142,10 @@ def test_copies_answer_as_one(tmp_path: Path, archives: dict[str, Path]) -> None
         imported(client, made, archives["sentiment"], "reviews")
         one = ask(client, "reviews").json()["outputs"][0]
         refused = client.post("/v1/models/reviews:1/load", json={"replicas": 2})
-        assert refused.status_code == 503
-        assert "there is no other device 'auto'" in refused.json()["detail"]
+        assert refused.status_code == 409
+        assert refused.json()["detail"] == "2 replicas need a device each; this service may use 1"
+        assert client.post("/v1/models/reviews:1/unload").status_code == 204
+        assert ask(client, "reviews").status_code == 200, "what was refused is not asked for again"
         (cpu,) = (device for device in devices.inventory() if device.kind == "cpu")
         other = Device(**{**asdict(cpu), "id": "cpu:1"})
         made.loaded.placing.room.probe = FakeProbe([cpu, other])
