@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import importlib
+import io
 import os
 import re
 import secrets
@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
 from app.errors import Away, CellgateError, Invalid, NotFound
@@ -145,7 +145,7 @@ class RemoteBlobs:
     def open(self, digest: str) -> BinaryIO:
         with reached():
             try:
-                return cast(BinaryIO, self._system.open(self._place(digest), "rb"))
+                return io.BufferedReader(_Reading(self._system.open(self._place(digest), "rb")))
             except FileNotFoundError:
                 raise NotFound(f"no blob {digest}") from None
 
@@ -176,6 +176,30 @@ class RemoteBlobs:
         return f"{self._root}/{_checked(digest)[:2]}/{digest}"
 
 
+class _Reading(io.RawIOBase):
+    """A file of a store: what goes wrong while it is read is `Away`, as where it is opened."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with reached():
+            return int(self._file.readinto(buffer))
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 @contextlib.contextmanager
 def reached() -> Iterator[None]:
     """What a store raises that is not there, or refuses, becomes `Away`."""
@@ -184,8 +208,6 @@ def reached() -> Iterator[None]:
     except CellgateError:
         raise
     except Exception as error:  # every store has errors of its own
-        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise  # the disk here
         raise Away(f"the blob store cannot be used now ({type(error).__name__})", retry_after=10) from error
 
 
@@ -206,7 +228,7 @@ def local(blobs: Blobs, digest: str, scratch: Path) -> Path:
     if found is not None:
         return found
     copy, sums = scratch / digest, hashlib.sha256()
-    with blobs.open(digest) as source, copy.open("wb") as sink, reached():
+    with blobs.open(digest) as source, copy.open("wb") as sink:
         while block := source.read(BLOCK):
             sums.update(block)
             sink.write(block)

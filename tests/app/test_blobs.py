@@ -3,6 +3,7 @@
 import hashlib
 import tracemalloc
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -125,10 +126,19 @@ def test_a_store_that_is_gone_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPa
             monkeypatch.setenv(name, value)
         blobs = open_blobs(store.bucket())
         digest = blobs.put(tmp_path / "one")
+        file = blobs.open(digest)
     (tmp_path / "two").write_bytes(b"hello")
-    for ask in (lambda: blobs.exists(digest), lambda: blobs.put(tmp_path / "two"), lambda: list(blobs.listed())):
+    monkeypatch.setattr(RemoteBlobs, "open", lambda *_: file)
+    asks: list[Callable[[], object]] = [
+        lambda: local(blobs, digest, tmp_path),  # as a worker reads
+        lambda: blobs.exists(digest),
+        lambda: blobs.put(tmp_path / "two"),
+        lambda: list(blobs.listed()),
+    ]
+    for ask in asks:
         with pytest.raises(Away, match="the blob store cannot be used now"):
             ask()
+    assert file.closed
     assert (tmp_path / "two").exists(), "what was not taken over is still here"
 
 
