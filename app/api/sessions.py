@@ -2,6 +2,7 @@
 
 import functools
 import operator
+import time
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -53,7 +54,7 @@ class Further(BaseModel):
 def router() -> APIRouter:
     """The routes, with the outputs of every task that answers step by step."""
     made = APIRouter(prefix="/v1/sessions", tags=["sessions"])
-    made.add_api_route("", begin, methods=["POST"], status_code=201, responses=responses(404, 409))
+    made.add_api_route("", begin, methods=["POST"], status_code=201, responses=responses(404, 409, 504))
     known: Any = {"responses": responses(404, 410)}
     late: Any = {"responses": responses(404, 410, 504)}
     made.add_api_route("/{id}", session, methods=["GET"], **known)
@@ -80,13 +81,15 @@ async def begin(
     use: Use,
     caller: Caller,
     response: Response,
+    x_deadline_ms: Deadline = None,
 ) -> Session:
     """Begin a session: a sequence of one version of a model that will be sent step by step."""
-    version = await use.sessions.stepping(body.model)
+    deadline = _deadline(use, x_deadline_ms)
+    version = await use.sessions.stepping(body.model, deadline=deadline)
     card = _streams()[version.task]
     item = _parsed(card.item, body.item, "item", body)
     params = _parsed(card.params, body.params, "params", body)
-    begun = _shown(await use.sessions.begin(version, item=item, params=params, owner=caller))
+    begun = _shown(await use.sessions.begin(version, item=item, params=params, owner=caller, deadline=deadline))
     response.headers["Location"] = f"/v1/sessions/{begun.id}"
     return begun
 
@@ -109,7 +112,7 @@ async def fork(
     x_deadline_ms: Deadline = None,
 ) -> Session:
     """Begin another session from where this one stands; the two then go on without each other."""
-    forked = _shown(await use.sessions.fork(id, owner=caller, seconds=_seconds(use, x_deadline_ms)))
+    forked = _shown(await use.sessions.fork(id, owner=caller, deadline=_deadline(use, x_deadline_ms)))
     response.headers["Location"] = f"/v1/sessions/{forked.id}"
     return forked
 
@@ -131,8 +134,8 @@ def _steps() -> Any:
             raise TooLarge(f"{len(body.inputs)} inputs in one request; at most {most}")
         known = use.sessions.get(id, owner=caller)
         inputs = _parsed(_steps_of(known.version.task), body.inputs, "inputs", body)
-        seconds = _seconds(use, x_deadline_ms)
-        answer = await unless_gone(http, use.sessions.advance(id, inputs, owner=caller, seconds=seconds))
+        deadline = _deadline(use, x_deadline_ms)
+        answer = await unless_gone(http, use.sessions.advance(id, inputs, owner=caller, deadline=deadline))
         if answer is None:
             return Response(status_code=GONE)
         view, outputs = answer
@@ -176,9 +179,10 @@ def _adapter(shape: Any) -> TypeAdapter[Any]:
     return TypeAdapter(shape)
 
 
-def _seconds(use: Any, x_deadline_ms: int | None) -> float:
+def _deadline(use: Any, x_deadline_ms: int | None) -> float:
+    """Until when an answer is of use, on `time.monotonic`."""
     seconds: float = use.settings.request_seconds if x_deadline_ms is None else x_deadline_ms / 1000
-    return seconds
+    return time.monotonic() + seconds
 
 
 def _shown(view: SessionView) -> Session:

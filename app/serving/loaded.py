@@ -23,7 +23,7 @@ from app.blobs import Blobs
 from app.errors import CellgateError, Conflict, Full, NotFound
 from app.services.registry import PRODUCTION, Pointers, Reference, Registry, VersionView
 from app.serving import calibrated
-from app.serving.batcher import Batcher, Model
+from app.serving.batcher import Batcher, Model, late
 from app.serving.keeping import Keeping
 from app.serving.placing import Copy, Placing, Replicas, most
 from app.serving.served import Served, Stepping
@@ -96,19 +96,26 @@ class Loaded:
         self.placing.close()
         self._chores.shutdown(wait=True)
 
-    async def get(self, reference: str | None, task: str) -> Served:
-        """The version that answers, loaded if need be. Raises `NotFound`, `Conflict`, `Full`, `Invalid`.
+    async def get(self, reference: str | None, task: str, *, deadline: float) -> Served:
+        """The version that answers, loaded if need be. Raises `NotFound`, `Conflict`, `Full`, `Late`, `Invalid`.
 
-        Call `done` with it when the answer is there.
+        `deadline` is on `time.monotonic`; what is loading by then goes on. Call `done` with the version when the
+        answer is there.
         """
-        served = await self.hold(Reference.parse(reference) if reference else await self._default(task))
+        served = await _by(deadline, self._named(reference, task))
         if served.version.task != task:
             self.done(served)
             raise Conflict(f"the model '{served.version.model}' is for {served.version.task}, not {task}")
         return served
 
-    async def hold(self, wanted: Reference) -> Served:
+    async def hold(self, wanted: Reference, *, deadline: float) -> Served:
         """The same of a version whatever its task is."""
+        return await _by(deadline, self._hold(wanted))
+
+    async def _named(self, reference: str | None, task: str) -> Served:
+        return await self._hold(Reference.parse(reference) if reference else await self._default(task))
+
+    async def _hold(self, wanted: Reference) -> Served:
         key = await self._key(wanted)
         served = self._served.get(key) or await self._load(key)
         if key in self._served:  # if not, it is leaving already, and will do so after this
@@ -348,6 +355,15 @@ class Loaded:
         except Exception as error:
             log.error("the registry does not answer", error=type(error).__name__)
             raise Full("models cannot be looked up now", retry_after=2.0) from error
+
+
+async def _by(deadline: float, work: Coroutine[Any, Any, T]) -> T:
+    """What comes of some work. Raises `Late`."""
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            return await work
+    except TimeoutError:
+        raise late() from None
 
 
 def cores() -> int:

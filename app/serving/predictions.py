@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from app.errors import Flaw, Invalid, TooLarge
 from app.services.registry import VersionView
-from app.serving.batcher import late
 from models.batch import Example
 from models.task import Fault, Params
 
@@ -48,11 +46,7 @@ class Predictions:
     ) -> tuple[VersionView, list[Any]]:
         """One output per input, in order. Raises `NotFound`, `Conflict`, `Invalid`, `Full`, `Late`."""
         deadline = time.monotonic() + asking.seconds
-        try:
-            async with asyncio.timeout(asking.seconds):
-                served = await self.loaded.get(model, task)
-        except TimeoutError:
-            raise late() from None
+        served = await self.loaded.get(model, task, deadline=deadline)
         try:
             examples = _prepared(served, inputs, params)
             key = params.model_dump_json()

@@ -96,21 +96,23 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._held)
 
-    async def stepping(self, reference: str) -> VersionView:
-        """The version that a session on a reference would begin on.
+    async def stepping(self, reference: str, *, deadline: float) -> VersionView:
+        """The version that a session on a reference would begin on. `deadline`, here and below: on `time.monotonic`.
 
-        Raises `NotFound`, `Invalid`, `Full`, and `Conflict` where it cannot answer step by step.
+        Raises `NotFound`, `Invalid`, `Full`, `Late`, and `Conflict` where it cannot answer step by step.
         """
-        served = await self.loaded.hold(Reference.parse(reference))
+        served = await self.loaded.hold(Reference.parse(reference), deadline=deadline)
         try:
             _stepping(served)
         finally:
             self.loaded.done(served)
         return served.version
 
-    async def begin(self, version: VersionView, *, item: Schema, params: Params, owner: str) -> SessionView:
-        """A session on a version that is `stepping`. Raises `Invalid` where the params do not fit it."""
-        served = await self.loaded.hold(_exactly(version))
+    async def begin(
+        self, version: VersionView, *, item: Schema, params: Params, owner: str, deadline: float
+    ) -> SessionView:
+        """A session on a version that is `stepping`. Raises `Invalid` where the params do not fit it, `Late`."""
+        served = await self.loaded.hold(_exactly(version), deadline=deadline)
         try:
             _stepping(served).stepper.check(params)
         except Fault as fault:
@@ -138,10 +140,10 @@ class Sessions:
         """End a session now. Raises `NotFound`, `Gone`."""
         self._drop(self._found(id, owner))
 
-    async def fork(self, id: str, *, owner: str, seconds: float) -> SessionView:  # noqa: A002
+    async def fork(self, id: str, *, owner: str, deadline: float) -> SessionView:  # noqa: A002
         """Another session that goes on from where this one stands after all it was asked before."""
         session = self._found(id, owner)
-        async with self._turn(session, time.monotonic() + seconds):
+        async with self._turn(session, deadline):
             forked = replace(session, id=self._id(owner), created_at=self.clock.now(), waiting=0, turn=None)
             self._touch(session)
             forked.used_at = session.used_at
@@ -154,18 +156,17 @@ class Sessions:
         steps: Sequence[Any],
         *,
         owner: str,
-        seconds: float,
+        deadline: float,
     ) -> tuple[SessionView, list[Any]]:
         """The output of each of some further steps, given all before; all of them or an error that changes nothing.
 
         Requests of one session take their turns in the order they came.
         Raises `NotFound`, `Gone`, `Invalid`, `Limited`, `Full`, `Late`.
         """
-        deadline = time.monotonic() + seconds
         session = self._found(id, owner)
         self._touch(session)
         async with self._turn(session, deadline):
-            served = await self._served(session)
+            served = await self._served(session, deadline)
             try:
                 stepping = _stepping(served)
                 example = self._prepared(stepping.stepper, session, steps)
@@ -212,10 +213,10 @@ class Sessions:
             if not session.waiting:
                 session.turn = None
 
-    async def _served(self, session: _Session) -> Served:
-        """The version that a session began on, wherever its aliases point by now. Raises `Gone`, `Full`."""
+    async def _served(self, session: _Session, deadline: float) -> Served:
+        """The version that a session began on, wherever its aliases point by now. Raises `Gone`, `Full`, `Late`."""
         try:
-            served = await self.loaded.hold(_exactly(session.version))
+            served = await self.loaded.hold(_exactly(session.version), deadline=deadline)
         except NotFound:
             served = None
         if served is not None and served.version.digest == session.version.digest:

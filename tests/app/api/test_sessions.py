@@ -254,7 +254,8 @@ def test_requests_of_one_session_take_turns_and_those_of_several_share_batches(
     sessions = services.sessions
 
     async def asked() -> list[int]:
-        works = [sessions.advance(id, [Step(value=n)], owner="", seconds=10) for n in range(5) for id in ids]  # noqa: A001
+        soon = time.monotonic() + 10
+        works = [sessions.advance(id, [Step(value=n)], owner="", deadline=soon) for n in range(5) for id in ids]  # noqa: A001
         return [view.steps for view, _ in await asyncio.gather(*works)]
 
     assert http.portal is not None
@@ -265,7 +266,7 @@ def test_requests_of_one_session_take_turns_and_those_of_several_share_batches(
     assert http.get("/v1/models/sales/stats").json()["requests"] == 15
 
     async def crowded() -> list[Any]:
-        works = [sessions.advance(ids[0], [Step(value=1)], owner="", seconds=10) for _ in range(20)]
+        works = [sessions.advance(ids[0], [Step(value=1)], owner="", deadline=time.monotonic() + 10) for _ in range(20)]
         return await asyncio.gather(*works, return_exceptions=True)
 
     told = http.portal.call(crowded)

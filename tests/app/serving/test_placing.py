@@ -125,6 +125,27 @@ def test_a_caller_does_not_wait_for_a_version_longer_than_its_deadline(
         assert ask(client, "others").status_code == 200, "it was loaded meanwhile, or is now"
 
 
+def test_nor_does_a_session(tmp_path: Path, archives: dict[str, Path]) -> None:
+    made = served.services(tmp_path / "home", device_budget=budget(1))
+    soon = {"X-Deadline-Ms": "200"}
+    with served.client(made) as client:
+        imported(client, made, archives["forecasting"], "sales")
+        begun = client.post("/v1/sessions", json={"model": "sales"}).json()
+        imported(client, made, archives["sentiment"], "reviews")
+        assert client.post("/v1/models/sales:1/unload").status_code == 204
+        assert client.post("/v1/models/reviews:1/load", json={"pinned": True}).status_code == 200
+        asked = {f"/v1/sessions/{begun['id']}/steps": {"inputs": [1]}, "/v1/sessions": {"model": "sales"}}
+        for path, body in asked.items():
+            began = time.monotonic()
+            late = client.post(path, json=body, headers=soon)
+            assert (late.status_code, late.json()["type"]) == (504, "/problems/late"), late.text
+            assert "Retry-After" in late.headers
+            assert time.monotonic() - began < 5
+        assert client.post("/v1/models/reviews:1/unload").status_code == 204
+        answer = client.post(f"/v1/sessions/{begun['id']}/steps", json={"inputs": [1]})
+        assert (answer.status_code, answer.json()["steps"]) == (200, 1), "what came too late does not count"
+
+
 def test_an_item_that_no_memory_holds_is_refused(tmp_path: Path, archives: dict[str, Path]) -> None:
     made = served.services(tmp_path / "home", device_budget=budget(2))
     with served.client(made) as client:
