@@ -93,6 +93,7 @@ def create_app(services: Services) -> FastAPI:
         yield
         await services.feeds.close()
         await services.sessions.close()
+        services.predictions.close()
         await services.loaded.close()
         services.database.close()
 

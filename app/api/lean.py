@@ -43,7 +43,8 @@ class LeanRoute(APIRoute):
             if request.scope["query_string"]:
                 refuse_unknown(request, set())
             wanted = {name: _header(request, alias, limits) for name, alias, limits in headers}
-            parsed = _body(body, await request.body(), request.headers.get("content-type"))
+            media_type = request.headers.get("content-type")
+            parsed = await use.predictions.read(lambda sent: _body(body, sent, media_type), await request.body())
             answer: Response = await self.endpoint(http=request, body=parsed, use=use, caller=caller, **wanted)
             return answer
 

@@ -104,7 +104,8 @@ def _handler(card: Card, request: type[BaseModel], response: type[BaseModel]) ->
         if form is not None and len(given.inputs) > 1:
             flaw = Flaw(detail=f"{form} holds one output; {len(given.inputs)} inputs were sent", pointer="/inputs")
             raise Invalid(flaw.detail, errors=[flaw])
-        asking = Asking(caller=caller, seconds=seconds, bulk=priority is not None and bool(BULK.search(priority)))
+        bulk = priority is not None and bool(BULK.search(priority))
+        asking = Asking(caller=caller, seconds=seconds, bulk=bulk, bytes=len(await http.body()))
         work = use.predictions.predict(card.name, given.inputs, model=given.model, params=given.params, asking=asking)
         answer = await unless_gone(http, work)
         if answer is None:

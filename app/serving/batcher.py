@@ -16,7 +16,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from app.errors import Full, Late
+from app.errors import Full
+from app.serving.deadline import late
 from app.serving.pace import GUESS, Pace
 from app.serving.streams import Streams
 
@@ -369,11 +370,6 @@ class Batcher:
     def close(self) -> None:
         """Take no more part in the streams."""
         self.streams.remove(self)
-
-
-def late() -> Late:
-    """The deadline of a request passed."""
-    return Late("the deadline passed before the answer was there", retry_after=1.0)
 
 
 def _turn(item: _Item) -> float:

@@ -23,7 +23,8 @@ from app.blobs import Blobs
 from app.errors import CellgateError, Conflict, Full, NotFound
 from app.services.registry import PRODUCTION, Pointers, Reference, Registry, VersionView
 from app.serving import calibrated
-from app.serving.batcher import Batcher, Model, late
+from app.serving.batcher import Batcher, Model
+from app.serving.deadline import by
 from app.serving.keeping import Keeping
 from app.serving.placing import Copy, Placing, Replicas, most
 from app.serving.served import Served, Stepping
@@ -102,7 +103,7 @@ class Loaded:
         `deadline` is on `time.monotonic`; what is loading by then goes on. Call `done` with the version when the
         answer is there.
         """
-        served = await _by(deadline, self._named(reference, task))
+        served = await by(deadline, self._named(reference, task))
         if served.version.task != task:
             self.done(served)
             raise Conflict(f"the model '{served.version.model}' is for {served.version.task}, not {task}")
@@ -110,7 +111,7 @@ class Loaded:
 
     async def hold(self, wanted: Reference, *, deadline: float) -> Served:
         """The same of a version whatever its task is."""
-        return await _by(deadline, self._hold(wanted))
+        return await by(deadline, self._hold(wanted))
 
     async def _named(self, reference: str | None, task: str) -> Served:
         return await self._hold(Reference.parse(reference) if reference else await self._default(task))
@@ -355,15 +356,6 @@ class Loaded:
         except Exception as error:
             log.error("the registry does not answer", error=type(error).__name__)
             raise Full("models cannot be looked up now", retry_after=2.0) from error
-
-
-async def _by(deadline: float, work: Coroutine[Any, Any, T]) -> T:
-    """What comes of some work. Raises `Late`."""
-    try:
-        async with asyncio.timeout(deadline - time.monotonic()):
-            return await work
-    except TimeoutError:
-        raise late() from None
 
 
 def cores() -> int:

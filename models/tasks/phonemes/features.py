@@ -40,7 +40,9 @@ def computed(sound: Sound, rate: int, config: PhonemeConfig) -> np.ndarray:
     if not mel:
         options.num_ceps = min(CEPSTRA, config.bands)
     computer = kaldi.OnlineFbank(options) if mel else kaldi.OnlineMfcc(options)
-    computer.accept_waveform(rate, sound.samples(rate) * SCALE)
+    samples = sound.samples(rate) * SCALE
+    for begin in range(0, len(samples), rate):  # a second at a time: nobody else's Python runs meanwhile
+        computer.accept_waveform(rate, samples[begin : begin + rate])
     computer.input_finished()
     frames = np.stack([computer.get_frame(index) for index in range(computer.num_frames_ready)])
     if config.deltas:
