@@ -24,15 +24,19 @@ def services(request: Request) -> Services:
 Use = Annotated[Any, Depends(services)]
 
 
-def require(scope: str) -> Any:
-    """A dependency: the caller's key must have a scope. Gives the key's id."""
+def require(*scopes: str) -> Any:
+    """A dependency: the caller's key must have one of some scopes. Gives the key's id."""
 
     def check(request: Request, _: Annotated[Any, Security(bearer)] = None) -> str:
         refuse_unknown(request, {field.alias for field in request.scope["route"].dependant.query_params})
-        key: str = services(request).keys.check(request.headers.get("authorization"), scope)
+        key: str = services(request).keys.check(request.headers.get("authorization"), *scopes)
         return key
 
     return Depends(check)
+
+
+READING = require("predict", "train")
+"""Who trains looks at what came of it, and who predicts at what answers."""
 
 
 def refuse_unknown(request: Request, known: set[str]) -> None:

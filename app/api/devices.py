@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from app.api.deps import Use, require
+from app.api.deps import READING, Use
 from app.api.problems import responses
 from models import devices as inventories
 
@@ -28,7 +28,7 @@ class Devices(BaseModel):
     items: list[DeviceView]
 
 
-@router.get("", responses=responses(), dependencies=[require("predict")])
+@router.get("", responses=responses(), dependencies=[READING])
 def devices(use: Use) -> Devices:
     """What accelerators there are, their memory, and what they hold."""
     held = [

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Body, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from app.api.deps import PageSize, PageToken, Use, require
+from app.api.deps import READING, PageSize, PageToken, Use, require
 from app.api.download import streamed
 from app.api.problems import responses
 from app.services.pages import Page
@@ -68,7 +68,7 @@ def _who(caller: str) -> str:
     return f"key {caller}" if caller else "anonymous"
 
 
-@router.get("", responses=responses(), dependencies=[require("predict")])
+@router.get("", responses=responses(), dependencies=[READING])
 def models(
     use: Use,
     task: Annotated[str | None, Query(max_length=64)] = None,
@@ -111,14 +111,14 @@ async def import_(
     return found
 
 
-@router.get("/{name}", responses=responses(404), dependencies=[require("predict")])
+@router.get("/{name}", responses=responses(404), dependencies=[READING])
 def model(name: str, use: Use) -> ModelView:
     """One model."""
     found: ModelView = use.registry.model(name)
     return found
 
 
-@router.get("/{name}/versions", responses=responses(404), dependencies=[require("predict")])
+@router.get("/{name}/versions", responses=responses(404), dependencies=[READING])
 def versions(name: str, use: Use, page_size: PageSize = 50, page_token: PageToken = "") -> Page[VersionView]:
     """Its versions, newest first."""
     found: Page[VersionView] = use.registry.versions(name, page_size=page_size, page_token=page_token)
@@ -128,7 +128,7 @@ def versions(name: str, use: Use, page_size: PageSize = 50, page_token: PageToke
 Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
-@router.get("/{name}/versions/{version}", responses=responses(404), dependencies=[require("predict")])
+@router.get("/{name}/versions/{version}", responses=responses(404), dependencies=[READING])
 def version(name: str, version: Number, use: Use) -> VersionView:
     """One version: its config, its metrics, where it came from."""
     found: VersionView = use.registry.version(name, version)
@@ -195,7 +195,7 @@ async def rollback(name: str, body: RolledBack, use: Use, caller: Annotated[str,
     return found
 
 
-@router.get("/{name}/history", responses=responses(404), dependencies=[require("predict")])
+@router.get("/{name}/history", responses=responses(404), dependencies=[READING])
 def history(name: str, use: Use) -> History:
     """What was live when, and who moved it; latest first."""
     return History(items=use.registry.history(name))

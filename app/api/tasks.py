@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
-from app.api.deps import Use, require
+from app.api.deps import READING, Use, require
 from app.api.problems import responses
 from app.errors import NotFound
 from app.services.registry import ModelView
@@ -80,13 +80,13 @@ def _stream(card: StepCard) -> StreamView:
     return StreamView(**schemas, examples=list(card.examples))
 
 
-@router.get("", responses=responses(), dependencies=[require("predict")])
+@router.get("", responses=responses(), dependencies=[READING])
 def tasks() -> Tasks:
     """Every task that this service trains and serves."""
     return Tasks(items=[view(name) for name in catalog.names()])
 
 
-@router.get("/{task}", responses=responses(404), dependencies=[require("predict")])
+@router.get("/{task}", responses=responses(404), dependencies=[READING])
 def task(task: str) -> TaskView:
     """One task, with the JSON Schemas of all that it takes and answers."""
     if task not in catalog.names():

@@ -111,17 +111,21 @@ class Keys:
             return None
         return parts[1] if scope in remembered[1] or "admin" in remembered[1] else None
 
-    def check(self, header: str | None, scope: str) -> str:
-        """The id of the caller's key, "" where none is needed. Raises `Unauthenticated`, `Forbidden`."""
+    def check(self, header: str | None, *scopes: str) -> str:
+        """The id of the caller's key, which has one of some scopes; "" where none is needed.
+
+        Raises `Unauthenticated`, `Forbidden`.
+        """
         if not self.needed():
             return ""
         scheme, _, token = (header or "").partition(" ")
         parts = token.strip().split("_", 2)
         if scheme.lower() != "bearer" or len(parts) != 3 or parts[0] != "cg":
             raise Unauthenticated("a key is needed: send `Authorization: Bearer <key>`")
-        scopes = self._scopes(parts[1], parts[2])
-        if scope not in scopes and "admin" not in scopes:
-            raise Forbidden(f"this key may {', '.join(scopes)}; the scope '{scope}' is needed")
+        held = self._scopes(parts[1], parts[2])
+        if not {*scopes, "admin"}.intersection(held):
+            needed = " or ".join(f"'{scope}'" for scope in scopes)
+            raise Forbidden(f"this key may {', '.join(held)}; the scope {needed} is needed")
         return parts[1]
 
     def _scopes(self, id: str, secret: str) -> Sequence[str]:  # noqa: A002

@@ -130,6 +130,14 @@ def test_keys_and_scopes(tmp_path: Path) -> None:
         assert client.get("/v1/models", headers={"Authorization": f"Bearer {predict}"}).status_code == 200
         assert client.get("/v1/jobs", headers={"Authorization": f"Bearer {predict}"}).status_code == 403
         assert client.get("/v1/jobs", headers={"Authorization": f"Bearer {admin}"}).status_code == 200
+        train = {"Authorization": f"Bearer {services.keys.create('learn', ['train'])}"}
+        for path in ("/v1/jobs", "/v1/models", "/v1/models/m/versions/1", "/v1/tasks/sentiment", "/v1/devices"):
+            assert client.get(path, headers=train).status_code in {200, 404}, path
+        refused = client.post("/v1/sentiment", json={"inputs": ["x"]}, headers=train)
+        assert (refused.status_code, refused.json()["detail"]) == (
+            403,
+            "this key may train; the scope 'predict' is needed",
+        )
         assert client.get("/health/live").status_code == 200
         services.keys.revoke(services.keys.list()[0].id)
         assert client.get("/v1/models", headers={"Authorization": f"Bearer {predict}"}).status_code == 401
