@@ -41,6 +41,8 @@ DESCRIPTION = """Trains and serves recurrent sequence models.
 2. `POST /v1/jobs` a training
 3. watch `GET /v1/jobs/{id}/events`
 4. call the task's own route"""
+NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}
+"""FastAPI asks OpenTelemetry for providers in every request; `/metrics` and the log are this service's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,9 @@ def create_app(services: Services) -> FastAPI:
         services.database.close()
 
     offline: Callable[..., FastAPI] = FastAPIOffline  # the docs page brings its own assets: no CDN
-    app = offline(title="Cellgate", version=services.version, description=DESCRIPTION, lifespan=lifespan)
+    app = offline(
+        title="Cellgate", version=services.version, description=DESCRIPTION, lifespan=lifespan, telemetry=NO_TELEMETRY
+    )
     app.state.services = services
     problems.install(app)
     predicting = predict.router()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ from typing import Any
 import structlog
 import uvicorn
 
-from app import log, main, scratch
+from app import allocator, log, main, scratch
 from app.db.engine import Database
 from app.db.migrate import upgrade
 from app.factory import create_app
@@ -121,6 +122,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            gc.collect()
+            gc.freeze()  # what a start leaves stays: collections need not look at it again
             self.ready()
 
 
@@ -182,6 +185,7 @@ def _here(
 ) -> int:
     """Answer in this process; returns the exit code."""
     sys.setswitchinterval(SWITCH)
+    allocator.settle(arenas=settings.streams or cores())
     server = Server(_config(create_app(main.build(settings))), ready)
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises what it caught again, once it has ended
         signal.signal(number, lambda *_: None)

@@ -18,9 +18,9 @@ LEVEL = 1
 """Numbers as text shrink by two thirds at the fastest level, and hardly more at others."""
 
 
-def takes_gzip(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether a caller's `Accept-Encoding` names gzip."""
-    named = b",".join(value for name, value in headers if name == b"accept-encoding").decode("latin-1").lower()
+def takes_gzip(codings: Iterable[bytes]) -> bool:
+    """Whether a caller's `Accept-Encoding` headers name gzip."""
+    named = b",".join(codings).decode("latin-1").lower()
     return any(
         coding.strip() == "gzip" and weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
         for coding, _, weight in (part.partition(";") for part in named.split(","))

@@ -44,13 +44,13 @@ class Middleware:
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
-        given, length = _asked(scope)
+        given, length, shrinks = _asked(scope)
         request_id = given if given and REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
         path, posted = scope["path"], scope["method"] == "POST"
         settings = self.services.settings
         limit = settings.max_body if posted and path in UPLOADS else settings.max_json
-        sending = Shrinking(send) if takes_gzip(scope["headers"]) else send
+        sending = Shrinking(send) if shrinks else send
         exchange = _Exchange(receive, sending, limit, settings.upload_seconds, request_id)
         direct = self.direct.get(path) if posted else None
         try:
@@ -137,15 +137,17 @@ async def _directly(answer: Answer, scope: Scope, exchange: _Exchange) -> None:
     await response(scope, exchange.receive, exchange.send)
 
 
-def _asked(scope: Scope) -> tuple[str, str]:
-    """The request's own id and its declared length, as sent."""
-    given, length = b"", b"0"
+def _asked(scope: Scope) -> tuple[str, str, bool]:
+    """The request's own id, its declared length as sent, and whether its answer may be compressed."""
+    given, length, codings = b"", b"0", []
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             given = value
         elif name == b"content-length":
             length = value
-    return given.decode("latin-1"), length.decode("latin-1")
+        elif name == b"accept-encoding":
+            codings.append(value)
+    return given.decode("latin-1"), length.decode("latin-1"), bool(codings) and takes_gzip(codings)
 
 
 def _too_large(scope: Scope, limit: int) -> JSONResponse:

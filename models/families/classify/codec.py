@@ -66,7 +66,11 @@ class LabelCodec(Codec[RowT, ItemT, LabelOutput, LabelStateT, LabelParams, Confi
     def told(self, logits: np.ndarray, params: LabelParams, state: LabelStateT) -> list[LabelOutput]:
         """What some logits (B, C) mean."""
         probabilities = hedged(softmax(logits / state.temperature), sum(state.counts))
-        return [_output(row, state.labels, params.top_k) for row in probabilities]
+        orders = np.argsort(-probabilities, axis=1, kind="stable")[:, : params.top_k]
+        return [
+            _output(row, order, state.labels)
+            for row, order in zip(probabilities.tolist(), orders.tolist(), strict=True)
+        ]
 
     def score(self, outputs: Sequence[LabelOutput], answers: Sequence[str]) -> dict[str, float]:
         predicted = [output.label for output in outputs]
@@ -139,7 +143,6 @@ def hedged(probabilities: np.ndarray, rows: int) -> np.ndarray:
     return surest
 
 
-def _output(probabilities: np.ndarray, labels: list[str], top_k: int | None) -> LabelOutput:
-    order = np.argsort(-probabilities, kind="stable")
-    scores = {labels[i]: float(probabilities[i]) for i in order[:top_k]}
-    return LabelOutput(label=labels[order[0]], score=float(probabilities[order[0]]), scores=scores)
+def _output(probabilities: list[float], order: list[int], labels: list[str]) -> LabelOutput:
+    scores = {labels[i]: probabilities[i] for i in order}
+    return LabelOutput(label=labels[order[0]], score=probabilities[order[0]], scores=scores)

@@ -38,7 +38,7 @@ class SentimentCodec(LabelCodec[Row, "str | TextItem", State, SentimentConfig]):
 
     def read(self, item: Row | TextItem | str, state: State, config: SentimentConfig) -> Example:
         tokens = _tokens(item, config)
-        pieces = np.concatenate([_pieces(token) for token in tokens]).reshape(-1, SUBWORDS)
+        pieces = np.frombuffer(b"".join(map(_pieces, tokens)), dtype=np.int64).reshape(-1, SUBWORDS)
         ids = np.array(state.index.ids(tokens), dtype=np.int64)
         return Example(arrays={"words": ids, "subwords": pieces}, length=len(tokens))
 
@@ -47,10 +47,10 @@ class SentimentCodec(LabelCodec[Row, "str | TextItem", State, SentimentConfig]):
 
 
 @lru_cache(maxsize=65_536)
-def _pieces(token: str) -> np.ndarray:
-    """(K,), padded."""
+def _pieces(token: str) -> bytes:
+    """(K,) of int64, padded: bytes, for they are kept in half the memory of an array, and joined faster."""
     found = subwords(token, BUCKETS, SUBWORDS)
-    return np.array(found + (0,) * (SUBWORDS - len(found)), dtype=np.int64)
+    return np.array(found + (0,) * (SUBWORDS - len(found)), dtype=np.int64).tobytes()
 
 
 def _tokens(item: Row | TextItem | str, config: SentimentConfig) -> list[str]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
 from app.db import migrate
@@ -34,6 +37,18 @@ def test_a_database_is_current_only_when_it_is_migrated(empty_url: str) -> None:
     migrate.upgrade(database)
     assert migrate.is_current(database)
     database.close()
+
+
+def test_the_last_file_is_the_head_of_one_line() -> None:
+    assert ScriptDirectory(str(migrate.SCRIPTS)).get_heads() == [migrate.head()]
+
+
+def test_a_current_database_is_left_without_loading_alembic(empty_url: str) -> None:
+    _upgrade(empty_url)
+    look = "import sys; from app.db.engine import Database; from app.db import migrate; migrate.upgrade(Database(sys.argv[1])); "
+    look += "print('alembic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", look, empty_url], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def _upgrade(url: str) -> None:
