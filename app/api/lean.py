@@ -9,7 +9,7 @@ stand in it.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 from fastapi import APIRouter, Request, Response
@@ -30,21 +30,22 @@ class LeanRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         body: type[BaseModel] = self.dependant.body_params[0].field_info.annotation  # type: ignore[assignment]
         headers = [
-            (each.name, each.alias, TypeAdapter[Any](cast("Any", each.field_info.annotation)))
+            (each.name, each.alias.encode(), TypeAdapter[Any](cast("Any", each.field_info.annotation)))
             for each in self.dependant.header_params
         ]
 
         async def handle(request: Request) -> Response:
             use = services(request)
-            given = request.headers.get("authorization")
+            sent = dict(reversed(request.scope["headers"]))  # of a header that stands there twice, the first
+            given = _text(sent.get(b"authorization"))
             caller = use.keys.known(given, self.scope)
             if caller is None:
                 caller = await run_in_threadpool(use.keys.check, given, self.scope)
             if request.scope["query_string"]:
                 refuse_unknown(request, set())
-            wanted = {name: _header(request, alias, limits) for name, alias, limits in headers}
-            media_type = request.headers.get("content-type")
-            parsed = await use.predictions.read(lambda sent: _body(body, sent, media_type), await request.body())
+            wanted = {name: _header(sent, alias, limits) for name, alias, limits in headers}
+            media_type = _text(sent.get(b"content-type"))
+            parsed = await use.predictions.read(lambda whole: _body(body, whole, media_type), await request.body())
             answer: Response = await self.endpoint(http=request, body=parsed, use=use, caller=caller, **wanted)
             return answer
 
@@ -56,15 +57,19 @@ def direct(router: APIRouter) -> Direct:
     return {route.path: route.get_route_handler() for route in router.routes if isinstance(route, LeanRoute)}
 
 
-def _header(request: Request, name: str, limits: TypeAdapter[Any]) -> Any:
-    given = request.headers.get(name)
+def _text(header: bytes | None) -> str | None:
+    return None if header is None else header.decode("latin-1")
+
+
+def _header(sent: Mapping[bytes, bytes], name: bytes, limits: TypeAdapter[Any]) -> Any:
+    given = _text(sent.get(name))
     if given is None:
         return None
     try:
         return limits.validate_python(given)
     except ValidationError as error:
         found = error.errors(include_url=False)
-        raise RequestValidationError([{**each, "loc": ("header", name)} for each in found]) from None
+        raise RequestValidationError([{**each, "loc": ("header", name.decode())} for each in found]) from None
 
 
 def _body(shape: type[BaseModel], sent: bytes, media_type: str | None) -> BaseModel:

@@ -3,16 +3,16 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Body, Header, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 
 from app.api.deps import Use, require
 from app.api.lean import LeanRoute
 from app.api.problems import responses
 from app.errors import Flaw, Invalid, TooLarge
-from app.services.registry import VersionView
 from app.serving.predictions import Asking
 from app.settings import MOST_INPUTS
 from models import catalog
@@ -45,7 +45,7 @@ def router() -> APIRouter:
         request, response = _shapes(card)
         made.add_api_route(
             f"/{card.name}",
-            _handler(card, request, response),
+            _handler(card, request),
             methods=["POST"],
             response_model=response,
             name=f"predict_{card.name}",
@@ -84,8 +84,9 @@ def _form(card: Card, accept: str) -> str | None:
     return next((media_type for media_type in wanted if media_type in card.media), None)
 
 
-def _handler(card: Card, request: type[BaseModel], response: type[BaseModel]) -> Callable[..., Awaitable[Any]]:
+def _handler(card: Card, request: type[BaseModel]) -> Callable[..., Awaitable[Any]]:
     example = {"inputs": list(card.examples)}
+    encoded = TypeAdapter(list[card.output]).dump_json  # type: ignore[name-defined]
 
     async def predict(
         http: Request,
@@ -100,7 +101,7 @@ def _handler(card: Card, request: type[BaseModel], response: type[BaseModel]) ->
         if len(given.inputs) > most:
             raise TooLarge(f"{len(given.inputs)} inputs in one request; at most {most}")
         seconds = use.settings.request_seconds if x_deadline_ms is None else x_deadline_ms / 1000
-        form = _form(card, http.headers.get("accept", ""))
+        form = _form(card, http.headers.get("accept", "")) if card.media else None
         if form is not None and len(given.inputs) > 1:
             flaw = Flaw(detail=f"{form} holds one output; {len(given.inputs)} inputs were sent", pointer="/inputs")
             raise Invalid(flaw.detail, errors=[flaw])
@@ -113,17 +114,17 @@ def _handler(card: Card, request: type[BaseModel], response: type[BaseModel]) ->
         version, outputs = answer
         if form is not None:
             return Response(card.media[form](outputs[0]), media_type=form)
-        return Response(_encoded(response, version, outputs), media_type="application/json")
+        whole = b'{"model":%b,"outputs":%b}' % (_answering(version.model, version.version, card.name), encoded(outputs))
+        return Response(whole, media_type="application/json")
 
     predict.__doc__ = f"{card.title}: one output per input, in the same order."
     return predict
 
 
-def _encoded(response: type[BaseModel], version: VersionView, outputs: list[Any]) -> bytes:
-    """The answer as JSON. It is our own codec's: validated when made."""
-    answering = Answering(name=version.model, version=version.version, task=version.task)
-    whole = response.model_construct(model=answering, outputs=outputs)
-    return response.__pydantic_serializer__.to_json(whole)
+@lru_cache(maxsize=256)
+def _answering(name: str, version: int, task: str) -> bytes:
+    """Who answered, as JSON."""
+    return Answering(name=name, version=version, task=task).model_dump_json().encode()
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | None:

@@ -103,7 +103,9 @@ class Loaded:
         `deadline` is on `time.monotonic`; what is loading by then goes on. Call `done` with the version when the
         answer is there.
         """
-        served = await by(deadline, self._named(reference, task))
+        served = self._here(reference, task)
+        if served is None:
+            served = await by(deadline, self._named(reference, task))
         if served.version.task != task:
             self.done(served)
             raise Conflict(f"the model '{served.version.model}' is for {served.version.task}, not {task}")
@@ -116,9 +118,20 @@ class Loaded:
     async def _named(self, reference: str | None, task: str) -> Served:
         return await self._hold(Reference.parse(reference) if reference else await self._default(task))
 
+    def _here(self, reference: str | None, task: str) -> Served | None:
+        """The same, where nobody need wait for it."""
+        default = Reference(name=self._pointers.defaults.get(task, ""), alias=PRODUCTION, version=None)
+        wanted = Reference.parse(reference) if reference else default
+        version = self._live.get((wanted.name, str(wanted.alias)), 0) if wanted.version is None else wanted.version
+        key = wanted.name, version
+        return self._taken(key, self._served[key]) if key in self._served else None
+
     async def _hold(self, wanted: Reference) -> Served:
         key = await self._key(wanted)
-        served = self._served.get(key) or await self._load(key)
+        return self._taken(key, self._served.get(key) or await self._load(key))
+
+    def _taken(self, key: tuple[str, int], served: Served) -> Served:
+        """A version that one caller more waits for."""
         if key in self._served:  # if not, it is leaving already, and will do so after this
             self._served.move_to_end(key)
         served.used += 1

@@ -38,7 +38,7 @@ class SentimentCodec(LabelCodec[Row, "str | TextItem", State, SentimentConfig]):
 
     def read(self, item: Row | TextItem | str, state: State, config: SentimentConfig) -> Example:
         tokens = _tokens(item, config)
-        pieces = np.frombuffer(b"".join(map(_pieces, tokens)), dtype=np.int64).reshape(-1, SUBWORDS)
+        pieces = np.frombuffer(bytearray().join(map(_pieces, tokens)), dtype=np.int64).reshape(-1, SUBWORDS)
         ids = np.array(state.index.ids(tokens), dtype=np.int64)
         return Example(arrays={"words": ids, "subwords": pieces}, length=len(tokens))
 
