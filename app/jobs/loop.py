@@ -163,8 +163,8 @@ class Loop:
                 log.warning("database away: the job waits for its lease to end", job=claim.id)
             except Exception as error:
                 found = of_worker(error)
+                self._fail(claim, found)  # first: while a traceback is drawn nobody keeps the lease
                 log.warning("job failed in the worker", job=claim.id, type=found["type"], exc_info=error)
-                self._fail(claim, found)
             finally:
                 if running is not None:
                     running.kill()
