@@ -19,12 +19,13 @@ from app.db.repositories.jobs import JobRepository
 from app.db.repositories.models import ModelRepository
 from app.db.tables import Model, Version
 from app.errors import Conflict, Flaw, Invalid, NotFound
+from app.services import promotion
 from app.services.pages import Page, decode, page
+from app.services.promotion import PRODUCTION
 from app.settings import Settings
 from models import artifact, catalog
 from models.artifact import ArtifactError, Manifest
 
-PRODUCTION = "production"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 REFERENCE = re.compile(r"([a-z0-9][a-z0-9._-]{0,63})(?:@([a-z0-9][a-z0-9._-]{0,63})|:([1-9]\d{0,8}))?")
 
@@ -178,7 +179,7 @@ class Registry:
             created_at=now,
         )
         rows.add(version)
-        reason = _promotion(rows, version, promote)
+        reason = promotion.reason(rows, version, promote)
         if reason is not None:
             rows.move(model, PRODUCTION, version.version, at=now, by=by, reason=reason)
         if manifest.task not in rows.defaults():
@@ -280,7 +281,7 @@ class Registry:
             current = rows.alias(name, alias)
             if current is None:
                 raise NotFound(f"the model '{name}' has no alias '{alias}'")
-            back = _before(rows, name, alias, current.version)
+            back = promotion.before(rows, name, alias, current.version)
             if back is None:
                 raise Conflict(f"there is nothing before version {current.version} under '{alias}' to go back to")
             rows.move(name, alias, back, at=now, by=by, reason=f"rolled back from {current.version}")
@@ -363,38 +364,6 @@ def _numbered(rows: ModelRepository, name: str, number: int) -> Version:
     if found is None:
         raise NotFound(f"the model '{name}' has no version {number}")
     return found
-
-
-def _before(rows: ModelRepository, name: str, alias: str, current: int) -> int | None:
-    """The version that was live before the current one came, passing over what was deleted or rolled back."""
-    for move in rows.history(name, alias=alias):
-        if move.version == current and move.previous is not None and not move.reason.startswith("rolled back"):
-            return move.previous if rows.version(name, move.previous) else None
-    return None
-
-
-def _promotion(rows: ModelRepository, version: Version, promote: str) -> str | None:
-    """Why a new version goes to production; None if it does not.
-
-    Scores compare only where both are of the same data.
-    """
-    live = rows.alias(version.model, PRODUCTION)
-    if live is None:
-        return "the first version"
-    if promote == "always":
-        return "promote: always"
-    current = rows.version(version.model, live.version)
-    if promote == "never" or current is None or _data(version) != _data(current):
-        return None
-    card = catalog.card(version.task)
-    new, old = version.metrics.get(card.metric), current.metrics.get(card.metric)
-    if new is None or old is None or not (new > old if card.higher_is_better else new < old):
-        return None
-    return f"{card.metric} {new:.4g} is better than {old:.4g} of version {current.version}"
-
-
-def _data(version: Version) -> object:
-    return (version.dataset or {}).get("digest")
 
 
 def _model(rows: ModelRepository, model: Model) -> ModelView:

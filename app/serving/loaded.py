@@ -21,7 +21,8 @@ import structlog
 
 from app.blobs import Blobs
 from app.errors import CellgateError, Conflict, Full, NotFound
-from app.services.registry import PRODUCTION, Pointers, Reference, Registry, VersionView
+from app.services.promotion import PRODUCTION
+from app.services.registry import Pointers, Reference, Registry, VersionView
 from app.serving import calibrated
 from app.serving.batcher import Batcher, Model
 from app.serving.deadline import by
