@@ -9,17 +9,11 @@ import socket
 import threading
 
 from app import log, scratch, settings
-from app.blobs import open_blobs
-from app.db.engine import Database
 from app.jobs.cluster import RayExecutor
 from app.jobs.executors import Executor, LocalExecutor
 from app.jobs.loop import Loop
 from app.jobs.parts import Parts
 from app.jobs.places import Places
-from app.services.datasets import Datasets
-from app.services.housekeeping import HouseKeeping
-from app.services.registry import Registry
-from app.services.vectors import VectorFiles
 from app.settings import Settings
 
 
@@ -35,26 +29,14 @@ def _work(given: Settings, stopping: threading.Event) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads on busy cores cost a factor of ten
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # the exporter warns of what is then checked by numbers
     log.configure(given)
-    database = Database(given.database)
-    blobs = open_blobs(given.blob_store)
     executor, places = _engine(given)
-    parts = Parts(
-        settings=given,
-        database=database,
-        blobs=blobs,
-        datasets=Datasets(database, blobs, given),
-        vectors=VectorFiles(database, blobs, given),
-        registry=Registry(database, blobs, given),
-        house=HouseKeeping(database, blobs, given),
-        executor=executor,
-        places=places,
-        name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}",
-    )
+    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+    parts = Parts.of(given, executor=executor, places=places, name=name)
     try:
         Loop(parts, stopping).run()
     finally:
         executor.close()
-        database.close()
+        parts.database.close()
 
 
 def _engine(given: Settings) -> tuple[Executor, Places]:

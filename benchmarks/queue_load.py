@@ -27,8 +27,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from sqlalchemy import event
 
 from app import log
-from app.blobs import open_blobs
-from app.db.engine import Database
 from app.db.migrate import upgrade
 from app.db.repositories.jobs import JobRepository, Offer
 from app.jobs.executors import Message, Order
@@ -37,12 +35,8 @@ from app.jobs.parts import Parts
 from app.jobs.places import Places
 from app.jobs.problems import problem
 from app.jobs.queue import Claim, Queue
-from app.services.datasets import Datasets
-from app.services.housekeeping import HouseKeeping
 from app.services.jobs import Jobs
-from app.services.registry import Registry
 from app.services.requests import TrainRequest
-from app.services.vectors import VectorFiles
 from app.settings import Settings
 from tests.postgres import cluster
 
@@ -97,7 +91,7 @@ class Signals:
 def work(number: int, settings: Settings, signals: Signals) -> None:
     """One worker, from `go` to `stop`."""
     log.configure(settings)
-    parts = parts_of(settings, f"worker-{number}")
+    parts = Parts.of(settings, executor=Nothing(), places=Places("cpu"), name=f"worker-{number}")
 
     def counted(*_: object) -> None:
         signals.sent[number] += 1
@@ -114,22 +108,6 @@ def work(number: int, settings: Settings, signals: Signals) -> None:
     stopping.set()
     thread.join()
     signals.claims.put(timed.seconds)
-
-
-def parts_of(settings: Settings, name: str) -> Parts:
-    database, blobs = Database(settings.database), open_blobs(settings.blob_store)
-    return Parts(
-        settings=settings,
-        database=database,
-        blobs=blobs,
-        datasets=Datasets(database, blobs, settings),
-        vectors=VectorFiles(database, blobs, settings),
-        registry=Registry(database, blobs, settings),
-        house=HouseKeeping(database, blobs, settings),
-        executor=Nothing(),
-        places=Places("cpu"),
-        name=name,
-    )
 
 
 def submit(jobs: Jobs) -> str:
@@ -170,7 +148,7 @@ def told(what: str, seconds: Sequence[float]) -> str:
 
 def measured(settings: Settings, given: argparse.Namespace) -> tuple[list[float], list[float], list[float], float]:
     """Claims at a full queue, statements a second of each idle worker, waits for an idle worker, jobs a second."""
-    parts = parts_of(settings, "watcher")
+    parts = Parts.of(settings, executor=Nothing(), places=Places("cpu"), name="watcher")
     upgrade(parts.database)
     rows = settings.home / "rows.jsonl"
     rows.write_bytes(SAMPLE.read_bytes())
