@@ -25,14 +25,16 @@ def configure(settings: Settings) -> None:
             _console() if console else structlog.processors.JSONRenderer(serializer=_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr)
+        if console
+        else structlog.BytesLoggerFactory(sys.stderr.buffer),
         cache_logger_on_first_use=False,
     )
 
 
-def _json(event: Any, **how: Any) -> str:
+def _json(event: Any, **how: Any) -> bytes:
     """The event as JSON; how it is done otherwise, as `default`, is taken as it comes."""
-    return orjson.dumps(event, default=how.get("default"), option=orjson.OPT_NON_STR_KEYS).decode()
+    return orjson.dumps(event, default=how.get("default"), option=orjson.OPT_NON_STR_KEYS)
 
 
 def _console() -> structlog.dev.ConsoleRenderer:

@@ -10,6 +10,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 PADDING, UNKNOWN = 0, 1
 """Ids that no word has."""
@@ -28,7 +29,8 @@ TOKEN = re.compile(
 
 def words(text: str) -> list[str]:
     """The tokens of a text, lower-cased; contractions are cut (`n't`, `'s`), signs stand alone."""
-    return TOKEN.findall(CONTRACTED.sub(r" \1", text.lower().replace("’", "'")))
+    plain = text.lower().replace("’", "'")
+    return TOKEN.findall(CONTRACTED.sub(r" \1", plain) if "'" in plain else plain)
 
 
 def counted(texts: Iterable[Sequence[str]], *, least: int, most: int) -> list[str]:
@@ -49,7 +51,7 @@ class Vocabulary:
 
     def ids(self, tokens: Iterable[str]) -> list[int]:
         """An id per token; `UNKNOWN` for those outside the list."""
-        return [self._ids.get(token, UNKNOWN) for token in tokens]
+        return list(map(self._ids.get, tokens, repeat(UNKNOWN)))
 
 
 def subwords(token: str, buckets: int, most: int = 16) -> tuple[int, ...]:

@@ -45,6 +45,7 @@ LAYERS: dict[str, int] = {
     "models.learner": 7,
     "models.trainer": 7,
     "app": 13,
+    "app.allocator": 8,
     "app.clock": 8,
     "app.errors": 8,
     "app.settings": 8,

@@ -1,32 +1,33 @@
 """Groups waiting items into batches. Knows time, queues and costs, never tensors.
 
-One batcher serves one loaded version. A request that is alone runs its own forward pass, where that is quick;
-else streams take what waits: the item whose turn it is, and others that go well with it (equal params, near
-lengths, by the measured pace of the version). Turns are fair among callers (start-time fair queueing, Goyal et
+One batcher serves one loaded version. A request that is alone runs its own forward pass, where that is quick; so
+does what came together, where an item costs less than handing it over. Else streams take what waits. A batch is the
+item whose turn it is, and others that go well with it (equal params, near lengths, by the measured pace of the
+version). Turns are fair among callers (start-time fair queueing, Goyal et
 al. 1996): what one caller sends at once comes after the first of another's.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from app.errors import Full
 from app.serving.deadline import late
 from app.serving.pace import GUESS, Pace
+from app.serving.stats import SIZES, Stats
 from app.serving.streams import Streams
 
+CHEAP = 6.0
+"""An item is answered where it came if it costs less than so many hand-overs, shared among the streams: threads that
+wait for the interpreter cost more under load than a hand-over at rest, and less where many cores share the work."""
 SEEN = 256
 """Waiting items that are looked at for one batch."""
 AGED = 2.0
 """Seconds after which what is bulk has waited long enough to be served like the rest."""
-SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-"""Upper ends of the classes in which batches are counted."""
 
 
 class Waiting(Protocol):
@@ -40,44 +41,6 @@ class Model(Protocol):
     """What answers a batch."""
 
     def answer(self, examples: Sequence[Any], params: Any) -> list[Any]: ...
-
-
-@dataclass(slots=True)
-class Stats:
-    """What a batcher has done. Seconds are sums."""
-
-    requests: int = 0
-    items: int = 0
-    batches: int = 0
-    inline: int = 0
-    """Batches that ran where the request was."""
-    largest: int = 0
-    refused: int = 0
-    late: int = 0
-    left: int = 0
-    """Requests whose caller went away."""
-    out_of_memory: int = 0
-    """Forward passes that the memory did not hold: they were tried again, in halves."""
-    seconds: float = 0.0
-    """In forward passes."""
-    waited: float = 0.0
-    """In the queue, over all items."""
-    steps: int = 0
-    padded: int = 0
-    """Steps that batches had, padding included."""
-    sizes: list[int] = field(default_factory=lambda: [0] * len(SIZES))
-    """Batches of each class of `SIZES`."""
-
-    @property
-    def waste(self) -> float | None:
-        """The share of steps that was padding."""
-        return 1 - self.steps / self.padded if self.padded else None
-
-    def __add__(self, other: Stats) -> Stats:
-        both = {name: getattr(self, name) + getattr(other, name) for name in self.__slots__}
-        both["largest"] = max(self.largest, other.largest)
-        both["sizes"] = [a + b for a, b in zip(self.sizes, other.sizes, strict=True)]
-        return Stats(**both)
 
 
 class _Request:
@@ -101,7 +64,7 @@ class _Item:
 
 
 class Batcher:
-    """Batches for one model. Belongs to one event loop; forward passes run in `streams`, or here where alone."""
+    """Batches for one model. Belongs to one event loop; forward passes run in `streams`, or here where cheap."""
 
     def __init__(
         self,
@@ -128,6 +91,8 @@ class Batcher:
         self._running = 0
         self._stale = False
         """Whether a request ended before its items were served."""
+        self._due = False
+        """Whether the event loop is about to answer what waits."""
         self._gap, self._came = math.inf, -math.inf
         """Seconds between items lately, and when the last one came."""
         self._drag = 1.0
@@ -162,11 +127,14 @@ class Batcher:
         self.stats.requests += 1
         self.streams.requests += 1
         self.streams.asked += 1
+        here = True
         try:
             if await self._alone(examples) and time.monotonic() < deadline:
-                with contextlib.suppress(MemoryError):  # a stream makes room, and tries again
+                try:
                     return self._inline(examples, params)
-            return await self._queued(examples, params, key, deadline, caller, bulk=bulk)
+                except MemoryError:
+                    here = False  # a stream makes room, and tries again
+            return await self._queued(examples, params, key, deadline, caller, bulk=bulk, here=here)
         finally:
             self.streams.requests -= 1
 
@@ -192,13 +160,21 @@ class Batcher:
             self._counted([example.length for example in examples], time.perf_counter() - began)
 
     async def _queued(
-        self, examples: Sequence[Waiting], params: Any, key: Hashable, deadline: float, caller: Hashable, *, bulk: bool
+        self,
+        examples: Sequence[Waiting],
+        params: Any,
+        key: Hashable,
+        deadline: float,
+        caller: Hashable,
+        *,
+        bulk: bool,
+        here: bool,
     ) -> list[Any]:
         self._admit(len(examples))
         loop = asyncio.get_running_loop()
         request = _Request(len(examples), params, key, deadline, loop.create_future())
         timer = loop.call_later(max(0.0, deadline - time.monotonic()), self._expire, request)
-        self._enqueue(request, examples, caller, bulk=bulk)
+        self._enqueue(request, examples, caller, bulk=bulk, here=here)
         try:
             await request.future
         except asyncio.CancelledError:
@@ -223,7 +199,9 @@ class Batcher:
                 retry_after=each * self.waiting / self.streams.count,
             )
 
-    def _enqueue(self, request: _Request, examples: Sequence[Waiting], caller: Hashable, *, bulk: bool) -> None:
+    def _enqueue(
+        self, request: _Request, examples: Sequence[Waiting], caller: Hashable, *, bulk: bool, here: bool
+    ) -> None:
         """Line up by turns. The items of one request are spread: others of the same caller come between."""
         now = time.monotonic()
         begins, others = self._turns.get(caller, (0.0, 0))
@@ -239,7 +217,46 @@ class Batcher:
             lane.extend(items)
             if not in_order:
                 lane.sort(key=_turn)
-            self.streams.ready.notify(len(items))
+            if not (here and self._cheap(max(example.length for example in examples))):
+                self.streams.ready.notify(len(items))
+            elif not self._due:
+                self._due = True  # all that came in this turn of the loop lines up first
+                asyncio.get_running_loop().call_soon(self._here)
+
+    def _cheap(self, longest: int) -> bool:
+        """Whether an item in company costs less than handing it over does."""
+        pace = self.pace
+        each = pace.item + pace.padded * longest
+        alone = (pace.saved(longest) + each) * self._drag
+        share = CHEAP * self.streams.hand_over / self.streams.count
+        return pace.measured and each < share and self.streams.quick(alone)
+
+    def _here(self) -> None:
+        """Answer a batch of what waits where the event loop is, then the next."""
+        self._due = False
+        now = time.monotonic()
+        with self.streams.ready:
+            batch = self._company(now, idle=0)
+            while len(batch) > 1 and not self.streams.quick(self._seconds(batch) * self._drag):
+                batch = batch[: len(batch) // 2]
+            if not batch:
+                return
+            self.used += self._begun(batch, now)
+        began = time.perf_counter()
+        try:
+            outputs = self.model.answer([item.example for item in batch], batch[0].request.params)
+            answered = list(zip(batch, outputs, strict=True))
+        except Exception:  # a stream tells whose fault it is, or makes room: here, all would stand still meanwhile
+            with self.streams.ready:
+                self._running -= 1
+                self._lanes[0][:0] = batch
+                self.streams.ready.notify()
+            return
+        self.stats.inline += 1
+        self._deliver(answered, time.perf_counter() - began)
+        if self.waiting and not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._here)
 
     def _expire(self, request: _Request) -> None:
         if not request.future.done():
@@ -257,15 +274,24 @@ class Batcher:
         return len(interactive) + aged
 
     def take(self, *, idle: int) -> tuple[Callable[[], None], float] | float:
-        """The next batch: the item whose turn it is, and those that go well with it, from both lanes."""
+        """The next batch, or how long to wait for company."""
         now = time.monotonic()
+        batch = self._company(now, idle=idle)
+        if not batch:
+            return 0.0
+        if (pause := self._pause(batch[0], len(batch) - 1, now, idle)) > 0:
+            return pause
+        return (lambda: self._run(batch)), self._begun(batch, now)
+
+    def _company(self, now: float, *, idle: int) -> list[_Item]:
+        """The item whose turn it is, and those that go well with it, from both lanes; empty where nothing waits."""
         if self._stale:
             self._stale = False
             for lane in self._lanes:
                 lane[:] = [item for item in lane if not item.request.future.done()]
         first = self._first(now)
         if first is None:
-            return 0.0
+            return []
         near = [
             item
             for lane in self._lanes
@@ -275,17 +301,20 @@ class Batcher:
         lengths = [item.example.length for item in near]
         chosen = self.pace.chosen(first.example.length, lengths, most_steps=self.most_steps)
         chosen = chosen[: max(1, math.ceil(self.waiting / (1 + idle))) - 1]  # streams that idle get their share
-        if (pause := self._pause(first, len(chosen), now, idle)) > 0:
-            return pause
-        batch = [first, *(near[index] for index in chosen)]
+        return [first, *(near[index] for index in chosen)]
+
+    def _begun(self, batch: list[_Item], now: float) -> float:
+        """Take a batch out of the lanes; returns the seconds that it may take."""
         taken = set(map(id, batch))
         for lane in self._lanes:
             lane[:] = [item for item in lane if id(item) not in taken]
-        self._clock = max(self._clock, first.turn)
+        self._clock = max(self._clock, batch[0].turn)
         self._running += 1
         self.stats.waited += sum(now - item.came for item in batch)
-        steps = max(item.example.length for item in batch)
-        return (lambda: self._run(batch)), self.pace.seconds(len(batch), steps)
+        return self._seconds(batch)
+
+    def _seconds(self, batch: list[_Item]) -> float:
+        return self.pace.seconds(len(batch), max(item.example.length for item in batch))
 
     def _first(self, now: float) -> _Item | None:
         interactive, others = self._lanes

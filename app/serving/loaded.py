@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from app import allocator
 from app.blobs import Blobs
 from app.errors import CellgateError, Conflict, Full, NotFound
 from app.services.promotion import PRODUCTION
@@ -298,6 +299,7 @@ class Loaded:
         self._started(self._pace(served))
         kept = {each.version.digest for each in self._served.values()}
         await self._off(lambda: self.unpacked.sweep(kept))
+        await self._off(allocator.trim)
         return served
 
     def _batcher(self, model: Model, copies: Sequence[Copy]) -> Batcher:

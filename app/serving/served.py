@@ -8,10 +8,11 @@ from typing import Any
 
 from app.metrics import Figures
 from app.services.registry import VersionView
-from app.serving.batcher import SIZES, Batcher, Stats
+from app.serving.batcher import Batcher
 from app.serving.keeping import Keeping
 from app.serving.pace import Pace
 from app.serving.placing import Copy
+from app.serving.stats import SIZES, Stats
 from models.predictor import Predictor
 from models.stream import Stepper
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -29,6 +30,8 @@ from models.tasks.forecasting.schema import (
 LEVELS = np.array([0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975])
 """The levels a network learns; those between are interpolated, those beyond follow the outer slope."""
 MEDIAN = int(np.searchsorted(LEVELS, 0.5))
+WEIGHTS = np.diff(np.concatenate([[0.0], (LEVELS[1:] + LEVELS[:-1]) / 2, [1.0]]))
+"""What each level counts in the mean: the probability of what lies nearest to it."""
 FEATURES, FACTS = 4, 5
 LEAST_PAST = 2
 
@@ -278,17 +281,22 @@ def _output(said: np.ndarray, context: tuple[Window, list[str] | None], params: 
     """said (h, Q), rising along Q."""
     window, times = context
     values = window.restored(said)
-    weights = np.diff(np.concatenate([[0.0], (LEVELS[1:] + LEVELS[:-1]) / 2, [1.0]]))
     levels = {f"{level:g}": _at(values, level).tolist() for level in sorted(set(params.quantiles))}
-    return Output(mean=(values @ weights).tolist(), quantiles=levels, timestamps=times)
+    return Output(mean=(values @ WEIGHTS).tolist(), quantiles=levels, timestamps=times)
 
 
 def _at(values: np.ndarray, level: float) -> np.ndarray:
     """The quantile at a level: between the learnt ones by a line, beyond them along the outer two's."""
-    upper = int(np.clip(np.searchsorted(LEVELS, level), 1, len(LEVELS) - 1))
-    share = (level - LEVELS[upper - 1]) / (LEVELS[upper] - LEVELS[upper - 1])
+    upper, share = _between(level)
     at: np.ndarray = values[:, upper - 1] + share * (values[:, upper] - values[:, upper - 1])
     return at
+
+
+@lru_cache(maxsize=1024)
+def _between(level: float) -> tuple[int, float]:
+    """The learnt level above one, and how far it lies from that below."""
+    upper = int(np.clip(np.searchsorted(LEVELS, level), 1, len(LEVELS) - 1))
+    return upper, float((level - LEVELS[upper - 1]) / (LEVELS[upper] - LEVELS[upper - 1]))
 
 
 CODEC = ForecastingCodec()

@@ -45,13 +45,13 @@ class Window:
     def scaled(self, values: np.ndarray) -> np.ndarray:
         """Future values (h',) as the network is to say them; NaN where missing."""
         y = _transformed(values / self.unit, log=self.log)
-        scaled: np.ndarray = np.clip((y - self.ahead[: len(y)] - self.level) / self.scale, -3 * LIMIT, 3 * LIMIT)
+        scaled: np.ndarray = _within((y - self.ahead[: len(y)] - self.level) / self.scale, 3 * LIMIT)
         return scaled
 
     def restored(self, outputs: np.ndarray) -> np.ndarray:
         """What the network said (h', Q) as values."""
         y = outputs.astype(np.float64) * self.scale + self.level + self.ahead[: len(outputs), None]
-        restored: np.ndarray = (np.exp(np.clip(y, -60, 60)) if self.log else y) * self.unit
+        restored: np.ndarray = (np.exp(_within(y, 60)) if self.log else y) * self.unit
         return restored
 
 
@@ -75,7 +75,7 @@ def prepare(
     typical = typical if typical > 1e-6 * max(1.0, float(np.max(np.abs(y)))) else scale
     level = float(adjusted[np.flatnonzero(present)[-1]])
     read = slice(-look_back, None)
-    values = np.clip((adjusted[read] - level) / typical, -LIMIT, LIMIT) * present[read]
+    values = _within((adjusted[read] - level) / typical, LIMIT) * present[read]
     return Window(
         values=values.astype(np.float32),
         present=present[read],
@@ -95,6 +95,12 @@ def _transformed(values: np.ndarray, *, log: bool) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         logs: np.ndarray = np.log(np.maximum(values, 1e-12))
     return logs
+
+
+def _within(values: np.ndarray, most: float) -> np.ndarray:
+    """Cut at plus and minus `most`; a third of `np.clip`'s time on a few values."""
+    cut: np.ndarray = np.minimum(np.maximum(values, -most), most)
+    return cut
 
 
 def _filled(values: np.ndarray, present: np.ndarray) -> np.ndarray:

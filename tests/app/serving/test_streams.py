@@ -27,13 +27,30 @@ def test_a_quick_request_that_is_alone_runs_where_it_is_asked() -> None:
     assert model.threads.count(threading.main_thread().name) > 8
 
 
-def test_requests_of_one_moment_go_together_and_not_alone() -> None:
+def test_requests_of_one_moment_go_together() -> None:
     async def work(desk: Desk) -> None:
         desk.model.gate.set()
-        await asyncio.gather(*(desk.ask(name) for name in "abcd"))
-        assert desk.batcher.stats.inline == 0
+        asked = await asyncio.gather(*(desk.ask(name) for name in "abcd"))
+        assert asked == [[f"{name}/p"] for name in "abcd"]
+        counted.append((desk.batcher.stats.inline, desk.batcher.stats.batches))
 
-    assert all(name.startswith("stream") for name in run(work, pace=TINY).threads)
+    counted: list[tuple[int, int]] = []
+    assert run(work, pace=TINY).threads == [threading.main_thread().name], "cheaper than handing over: where they came"
+    dear = Pace(**{**vars(TINY), "item": 0.01})
+    assert all(name.startswith("stream") for name in run(work, pace=dear).threads)
+    assert counted[0] == (1, 1)
+    assert counted[1][0] == 0
+
+
+def test_a_fault_of_one_in_company_is_no_fault_of_the_others() -> None:
+    async def work(desk: Desk) -> None:
+        desk.model.gate.set()
+        asked = await asyncio.gather(*(desk.ask(name) for name in ("a", "bad", "c")), return_exceptions=True)
+        assert [asked[0], asked[2]] == [["a/p"], ["c/p"]]
+        assert isinstance(asked[1], ValueError)
+        assert not desk.batcher.busy
+
+    assert run(work, pace=TINY).threads[0] == threading.main_thread().name
 
 
 def test_what_was_not_measured_or_is_slow_never_stops_the_event_loop() -> None:
