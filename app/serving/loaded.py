@@ -40,6 +40,8 @@ log = structlog.get_logger("cellgate.serving")
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at the aliases."""
+TRIM_EVERY = 2.0
+"""Seconds between givings back of memory, which hold other threads' allocations up for a millisecond."""
 RETRY_AFTER = 10.0
 """Seconds until a version that could not be loaded is tried again."""
 IDLE = 60.0
@@ -68,6 +70,8 @@ class Loaded:
         """Where each alias answers from: what it points at, once that is loaded."""
         self.streams = Streams(settings.streams or cores())
         self.placing = Placing(self.unpacked, settings, streams=self.streams.count, evict=self._evict)
+        self._asked, self._trimmed_at = 0, 0.0
+        """Requests when memory was given back last, and when that was on `time.monotonic`."""
         self._chores = ThreadPoolExecutor(2, thread_name_prefix="load")
         self._measuring = ThreadPoolExecutor(1, thread_name_prefix="pace")
         self._looking = asyncio.Lock()
@@ -234,10 +238,17 @@ class Loaded:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY)
+            await self._trimmed()
             try:
                 await self.refresh()
             except Exception as error:
                 log.warning("aliases not refreshed", error=type(error).__name__)
+
+    async def _trimmed(self) -> None:
+        """Give memory back that requests have left free, where there were any."""
+        if self.streams.asked != self._asked and time.monotonic() - self._trimmed_at > TRIM_EVERY:
+            self._asked, self._trimmed_at = self.streams.asked, time.monotonic()
+            await self._off(allocator.trim)
 
     async def _default(self, task: str) -> Reference:
         if task not in self._pointers.defaults:
