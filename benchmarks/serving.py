@@ -38,6 +38,8 @@ HERE = Path(__file__).parent
 CONCURRENCY = (1, 16, 64)
 TOGETHER = 32
 """Inputs of a large request."""
+PROCESSES = 2
+"""Of the API, where several share a port."""
 NINE = 9
 """Models that are registered where starts are measured."""
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -296,6 +298,10 @@ def classified(folder: Path, chosen: argparse.Namespace) -> None:
         Server(name="naive", start=lambda made: rival("rivals.py", "naive", str(made.folder))),
         Server(name="ours", start=lambda made: ours(homes["plain"][0], keys["plain"], made)),
         Server(name="ours, int8", start=lambda made: ours(homes["int8"][0], keys["int8"], made)),
+        Server(
+            name=f"ours, int8, {PROCESSES} processes",
+            start=lambda made: ours(homes["int8"][0], keys["int8"], made, CELLGATE_PROCESSES=str(PROCESSES)),
+        ),
     ]
     if chosen.litserve:
         start = functools.partial(rival, "rival_litserve.py", str(text.folder), python=chosen.litserve)
