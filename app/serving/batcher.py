@@ -57,10 +57,11 @@ class _Request:
 class _Item:
     """One of them, waiting for its turn."""
 
-    __slots__ = ("came", "example", "index", "request", "turn")
+    __slots__ = ("came", "example", "here", "index", "request", "turn")
 
     def __init__(self, request: _Request, index: int, example: Waiting, turn: float, came: float) -> None:
         self.request, self.index, self.example, self.turn, self.came = request, index, example, turn, came
+        self.here = False  # whether the event loop may answer it; streams answer any
 
 
 class Batcher:
@@ -208,7 +209,10 @@ class Batcher:
         begins = max(begins, self._clock)
         spread = others + 1
         self._turns[caller] = begins + 1, others + 1
+        here = here and self._cheap(max(example.length for example in examples))
         items = [_Item(request, index, example, begins + index * spread, now) for index, example in enumerate(examples)]
+        for item in items:
+            item.here = here
         gap = (now - self._came) / len(items)
         self._gap, self._came = gap if self._gap == math.inf else 0.8 * self._gap + 0.2 * gap, now
         with self.streams.ready:
@@ -217,7 +221,7 @@ class Batcher:
             lane.extend(items)
             if not in_order:
                 lane.sort(key=_turn)
-            if not (here and self._cheap(max(example.length for example in examples))):
+            if not here:
                 self.streams.ready.notify(len(items))
             elif not self._due:
                 self._due = True  # all that came in this turn of the loop lines up first
@@ -239,6 +243,9 @@ class Batcher:
             batch = self._company(now, idle=0)
             while len(batch) > 1 and not self.streams.quick(self._seconds(batch) * self._drag):
                 batch = batch[: len(batch) // 2]
+            if not all(item.here for item in batch):
+                self.streams.ready.notify(self.waiting)
+                return
             if not batch:
                 return
             self.used += self._begun(batch, now)
@@ -249,6 +256,8 @@ class Batcher:
         except Exception:  # a stream tells whose fault it is, or makes room: here, all would stand still meanwhile
             with self.streams.ready:
                 self._running -= 1
+                for item in batch:
+                    item.here = False
                 self._lanes[0][:0] = batch
                 self.streams.ready.notify()
             return

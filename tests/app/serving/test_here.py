@@ -1,0 +1,60 @@
+"""What is answered where it came: never what is long, nor again what failed there."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+from app.serving.batcher import Batcher
+from app.serving.pace import Pace
+from tests.app.serving.echo import ALONE, Asked, Desk, run
+
+STEPPED = Pace(fixed=1e-5, step=0.0, item=1e-8, padded=1e-7)
+"""Of a model where an item of 4 steps is cheap, and one of 1,000,000 takes a tenth of a second."""
+LONG = 1_000_000
+
+
+def test_what_is_long_waits_for_a_stream_though_what_is_cheap_comes_behind_it() -> None:
+    async def work(desk: Desk) -> None:
+        desk.model.gate.set()
+        asked = await asyncio.gather(desk.ask("long", length=LONG), desk.ask("a"), desk.ask("b"))
+        assert [*asked] == [["long/p"], ["a/p"], ["b/p"]]
+
+    model = run(work, pace=STEPPED)
+    long = model.seen.index(["long"])
+    assert model.threads[long] == "stream-0", "the event loop stood still for it"
+
+
+def test_what_failed_here_is_a_streams_and_others_are_not_drawn_into_it() -> None:
+    async def work(desk: Desk) -> None:
+        busy = Desk(desk.model, Batcher(desk.model, desk.batcher.streams, pace=ALONE))
+        blocked = busy.ask("blocks")
+        await desk.begun(1)
+        free = Failing()
+        desk.batcher.model = free
+        bad = [desk.ask("bad"), desk.ask("good")]
+        for _ in range(5):
+            bad.append(desk.ask("later"))
+            await asyncio.sleep(0.002)
+        here.extend(free.threads)
+        desk.model.gate.set()
+        answers = await asyncio.gather(blocked, *bad, return_exceptions=True)
+        assert [isinstance(answer, ValueError) for answer in answers] == [False, True, *[False] * 6]
+
+    here: list[str] = []
+    run(work, pace=STEPPED)
+    assert here == [threading.main_thread().name], "tried once where it came"
+
+
+class Failing:
+    """Answers, but not with a bad one."""
+
+    def __init__(self) -> None:
+        self.threads: list[str] = []
+
+    def answer(self, examples: Sequence[Asked], params: str) -> list[str]:
+        self.threads.append(threading.current_thread().name)
+        if any(example.name == "bad" for example in examples):
+            raise ValueError("bad")
+        return [f"{example.name}/{params}" for example in examples]
