@@ -248,7 +248,7 @@ class Batcher:
                 return
             if not batch:
                 return
-            self.used += self._begun(batch, now)
+            self._begun(batch, now)  # no time of a stream: `used` stays
         began = time.perf_counter()
         try:
             outputs = self.model.answer([item.example for item in batch], batch[0].request.params)

@@ -1,14 +1,16 @@
-"""What is answered where it came: never what is long, nor again what failed there."""
+"""What is answered where it came: never what is long, nor again what failed there, and at no model's expense."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 from app.serving.batcher import Batcher
 from app.serving.pace import Pace
-from tests.app.serving.echo import ALONE, Asked, Desk, run
+from app.serving.streams import Streams
+from tests.app.serving.echo import ALONE, Asked, Desk, Echo, run
 
 STEPPED = Pace(fixed=1e-5, step=0.0, item=1e-8, padded=1e-7)
 """Of a model where an item of 4 steps is cheap, and one of 1,000,000 takes a tenth of a second."""
@@ -45,6 +47,36 @@ def test_what_failed_here_is_a_streams_and_others_are_not_drawn_into_it() -> Non
     here: list[str] = []
     run(work, pace=STEPPED)
     assert here == [threading.main_thread().name], "tried once where it came"
+
+
+def test_what_was_answered_here_is_not_set_against_a_model_where_it_asks_a_stream() -> None:
+    async def main() -> list[str]:
+        streams, model = Streams(1), Echo()
+        await streams.start()
+        streams.hand_over = 1e-3  # however fast this machine is
+        cheap = Desk(model, Batcher(model, streams, pace=replace(STEPPED, fixed=5e-4)))
+        other = Desk(model, Batcher(model, streams, pace=ALONE))
+        try:
+            model.gate.set()
+            for _ in range(40):
+                await asyncio.gather(cheap.ask("a"), cheap.ask("b"))
+            assert cheap.batcher.stats.inline > 10
+            model.gate.clear()
+            model.seen.clear()
+            tasks = [other.ask("first")]
+            await other.begun(1)
+            tasks += [other.ask(f"other{index}") for index in range(6)]
+            tasks.append(cheap.ask("long", length=LONG))
+            await asyncio.sleep(0.01)
+            model.gate.set()
+            await asyncio.gather(*tasks)
+        finally:
+            model.gate.set()
+            streams.close()
+        return [name for batch in model.seen for name in batch]
+
+    seen = asyncio.run(main())
+    assert seen.index("long") <= 2, seen
 
 
 class Failing:
