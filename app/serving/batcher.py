@@ -209,7 +209,7 @@ class Batcher:
         begins = max(begins, self._clock)
         spread = others + 1
         self._turns[caller] = begins + 1, others + 1
-        here = here and self._cheap(max(example.length for example in examples))
+        here = here and now < request.deadline and self._cheap(max(example.length for example in examples))
         items = [_Item(request, index, example, begins + index * spread, now) for index, example in enumerate(examples)]
         for item in items:
             item.here = here

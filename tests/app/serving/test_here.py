@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
+
+from app.errors import Late
 from app.serving.batcher import Batcher
 from app.serving.pace import Pace
 from app.serving.streams import Streams
@@ -47,6 +51,21 @@ def test_what_failed_here_is_a_streams_and_others_are_not_drawn_into_it() -> Non
     here: list[str] = []
     run(work, pace=STEPPED)
     assert here == [threading.main_thread().name], "tried once where it came"
+
+
+def test_what_is_late_already_is_late_though_it_is_cheap() -> None:
+    async def work(desk: Desk) -> None:
+        other = Desk(desk.model, Batcher(desk.model, desk.batcher.streams, pace=ALONE))
+        blocked = other.ask("blocks")
+        await desk.begun(1)
+        desk.batcher.model = Failing()
+        late, good = desk.send([Asked("late")], deadline=time.monotonic()), desk.ask("good")
+        with pytest.raises(Late):
+            await late
+        desk.model.gate.set()
+        assert await asyncio.gather(blocked, good) == [["blocks/p"], ["good/p"]]
+
+    run(work, pace=STEPPED)
 
 
 def test_what_was_answered_here_is_not_set_against_a_model_where_it_asks_a_stream() -> None:
