@@ -238,8 +238,8 @@ class Loaded:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY)
-            await self._trimmed()
             try:
+                await self._trimmed()
                 await self.refresh()
             except Exception as error:
                 log.warning("aliases not refreshed", error=type(error).__name__)
