@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from app.api import problems
+from app.api.dialects import spoken
 
 ANSWERS = Path(__file__).with_name("answers.json")
 
@@ -40,6 +41,8 @@ def _complete(document: dict[str, Any]) -> None:
     answers = json.loads(ANSWERS.read_text())
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
+            if spoken(path) is not None:
+                operation["responses"].pop("422", None)  # FastAPI's own, which no protocol here answers with
             operation["summary"] = operation.get("description", operation["summary"]).split("\n")[0]
             for status, kinds in answers.get(f"{method.upper()} {path}", {}).items():
                 for kind, answer in kinds.items():

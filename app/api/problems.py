@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problems: the one place that knows status codes."""
+"""Errors as RFC 9457 problems, or as another protocol says them: the one place that knows status codes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from app import errors
+from app.api.dialects import sentence, spoken
 from app.errors import Busy, CellgateError, Flaw, Invalid
 from models.faults import Place as Where
 from models.faults import said, told, within
@@ -27,6 +28,7 @@ MEDIA_TYPE = "application/problem+json"
 SHOWN = 20
 LOOKED_AT = 500
 """Faults that are put into words; a body may hold millions."""
+PROBLEM = {"$ref": "#/components/schemas/Problem"}
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 
 STATUS: dict[type[CellgateError], int] = {
@@ -82,15 +84,23 @@ EXAMPLES = {
 """What problems of each status look like in the API documents: type and detail."""
 
 
-def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The problems that a route may answer, for the OpenAPI document."""
-    return {
-        status: {
-            "description": HTTPStatus(status).phrase,
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": _example(status)}},
-        }
-        for status in sorted({*statuses, 400, 401, 403, 413, 422, 429, 500, 503})
-    }
+def responses(*statuses: int, under: str = "/v1") -> dict[int | str, dict[str, Any]]:
+    """The errors that a route of a prefix may answer, for the OpenAPI document."""
+    ours = sorted({*statuses, 400, 401, 403, 413, 422, 429, 500, 503})
+    dialect = spoken(under)
+    if dialect is None:
+        return {status: _documented(status, MEDIA_TYPE, PROBLEM, _example(status)) for status in ours}
+    shown: dict[int | str, dict[str, Any]] = {}
+    for status in sorted({dialect.status(each) for each in ours}):
+        example = dialect.body(status, _example(status)["detail"])
+        fields = {name: {"type": "string"} for name in example}
+        schema = {"type": "object", "required": list(fields), "properties": fields}
+        shown[status] = _documented(status, "application/json", schema, example)
+    return shown
+
+
+def _documented(status: int, kind: str, schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+    return {"description": HTTPStatus(status).phrase, "content": {kind: {"schema": schema, "example": example}}}
 
 
 def _example(status: int) -> dict[str, Any]:
@@ -118,7 +128,11 @@ def problem(
     faults: int | None = None,
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
-    """One problem as a response."""
+    """One problem as a response, in the dialect of the address."""
+    dialect = spoken(request.url.path)
+    if dialect is not None:
+        told = dialect.status(status)
+        return ProblemResponse(dialect.body(told, sentence(detail, flaws)), status_code=told, headers=headers)
     phrase = HTTPStatus(status).phrase
     request_id = getattr(request.state, "request_id", "")
     body: dict[str, Any] = {
