@@ -93,7 +93,7 @@ class Names:
         self.models = [model["name"] for model in models]
         self.tasks = [card["name"] for card in cards]
         self.model_for = {f"/v1/{model['task']}": model["name"] for model in models}
-        self.items = {f"/v1/{card['name']}": card["examples"] for card in cards}
+        self.items = {"/hf/{ref}": ["good"], **{f"/v1/{card['name']}": card["examples"] for card in cards}}
         """Good items for the operations that predict."""
 
     def _items(self, path: str) -> list[dict[str, Any]]:
