@@ -5,7 +5,6 @@ T steps, F numbers of a step.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import io
 import math
@@ -14,13 +13,16 @@ from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
+import pybase64
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 LISTED = 4096
 """Numbers that are written as lists; more of them are written as a .npy file."""
 
-Number = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
+MOST = 1e15
+"""The largest number."""
+Number = Annotated[float, Field(ge=-MOST, le=MOST, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Numbers:
     """Marks a field as an array: ``values: Annotated[np.ndarray, Numbers(axes=(1, 2))]``.
 
     Taken: a list of numbers (T,), a list of lists of one length (T, F), or ``{"npy": "<base64>"}``. Given: an
-    array of floats, one of 32 bits from a file of at most 32, else of 64. Where `missing` is allowed, null and NaN
+    array of floats, one of 32 bits from a file of at most 32, else of 64: an array that is one already is taken as it
+    lies, and a file is read where it was decoded. Where `missing` is allowed, null and NaN
     become NaN; infinity never passes.
     """
 
@@ -55,21 +58,23 @@ class Numbers:
 
     def parse(self, value: Any) -> np.ndarray:
         """Lists, `{"npy": ...}` or an array, checked. Raises pydantic's `ValidationError` with the place."""
+        if isinstance(value, list):
+            return self._listed(value)
         if isinstance(value, np.ndarray):
             return self._checked(value)
         if isinstance(value, dict) and set(value) == {"npy"}:
             return self._checked(decoded(value["npy"]))
-        if not isinstance(value, list):
-            raise _fault("numbers", 'a list of numbers is expected, or {"npy": "<base64 of a .npy file>"}')
-        nested = bool(value) and isinstance(value[0], list)
-        axes = 2 if nested else 1
+        raise _fault("numbers", 'a list of numbers is expected, or {"npy": "<base64 of a .npy file>"}')
+
+    def _listed(self, value: list[Any]) -> np.ndarray:
+        axes = 2 if value and isinstance(value[0], list) else 1
         axes = axes if axes in self.axes else self.axes[-1]
         numbers = self._lists[axes].validate_python(value)
         if axes == 2:
             for step, row in enumerate(numbers):
                 if len(row) != len(numbers[0]):
                     raise _fault("ragged", f"{len(row)} numbers where step 0 has {len(numbers[0])}", step)
-        return self._checked(np.array(numbers, dtype=np.float64))
+        return np.array(numbers, dtype=np.float64)  # None becomes NaN
 
     def _checked(self, array: np.ndarray) -> np.ndarray:
         if array.dtype.kind not in "fiub":
@@ -82,8 +87,10 @@ class Numbers:
         if array.ndim == 2 and not 1 <= array.shape[1] <= self.most_width:
             raise _fault("width", f"{array.shape[1]} numbers in a step; from 1 to {self.most_width} are taken")
         floats = array.astype(np.float32 if array.dtype.itemsize <= 4 else np.float64, copy=False)
-        bad = np.isinf(floats) | (np.abs(floats) > 1e15) if self.missing else ~(np.abs(floats) <= 1e15)
-        if bad.any():
+        least, most = (np.fmin, np.fmax) if self.missing else (np.minimum, np.maximum)
+        low, high = least.reduce(floats, axis=None), most.reduce(floats, axis=None)
+        if not (low >= -MOST and high <= MOST) and not (self.missing and np.isnan(low)):
+            bad = np.isinf(floats) | (np.abs(floats) > MOST) if self.missing else ~(np.abs(floats) <= MOST)
             place = tuple(int(index) for index in np.argwhere(bad)[0])
             raise _fault("finite", "a finite number up to 1e15 is expected", *place)
         return floats
@@ -107,7 +114,7 @@ def decoded(text: Any) -> np.ndarray:
     try:
         if not isinstance(text, str):
             raise TypeError("not text")
-        return read_npy(base64.b64decode(text, validate=True))
+        return read_npy(pybase64.b64decode(text, validate=True))
     except (TypeError, binascii.Error):
         raise _fault("npy", "`npy` must be the base64 of a .npy file", "npy") from None
     except ValueError as error:
@@ -147,7 +154,7 @@ def npy(array: np.ndarray) -> dict[str, str]:
     """An array as `{"npy": "<base64 of a .npy file>"}`."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
-    return {"npy": base64.b64encode(buffer.getvalue()).decode()}
+    return {"npy": pybase64.b64encode(buffer.getvalue()).decode()}
 
 
 def _fault(kind: str, sentence: str, *place: str | int) -> ValidationError:

@@ -5,13 +5,13 @@ N samples. Decoding is libsndfile's (soundfile), resampling soxr's; both are loa
 
 from __future__ import annotations
 
-import base64
 import importlib
 import io
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
+import pybase64
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
 
@@ -75,7 +75,7 @@ class _Wav:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         written = core_schema.plain_serializer_function_ser_schema(
-            lambda sound: base64.b64encode(sound.data).decode(), return_schema=core_schema.str_schema()
+            lambda sound: pybase64.b64encode(sound.data).decode(), return_schema=core_schema.str_schema()
         )
         return core_schema.no_info_plain_validator_function(_sound, serialization=written)
 
@@ -99,7 +99,7 @@ def _sound(value: Any) -> Sound:
     if isinstance(value, Sound):
         return value
     try:
-        data = base64.b64decode(value, validate=True) if isinstance(value, str) else value
+        data = pybase64.b64decode(value, validate=True) if isinstance(value, str) else value
     except ValueError:
         data = None
     if not isinstance(data, bytes):

@@ -94,7 +94,8 @@ def within(place: Sequence[Any], error: Mapping[str, Any], value: Any) -> Place:
     """The steps of a place that lead somewhere in what was sent; the others are a union's shapes, named by pydantic."""
     steps: list[str | int] = []
     for index, step in enumerate(place):
-        inside = step < len(value) if isinstance(step, int) and isinstance(value, list) else False
+        listed = isinstance(step, int) and hasattr(value, "__len__") and not isinstance(value, str | Mapping)
+        inside = listed and step < len(value)
         if inside or (isinstance(value, dict) and step in value):
             value = value[step]
             steps.append(step)

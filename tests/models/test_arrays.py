@@ -29,6 +29,13 @@ def sent(array: np.ndarray) -> dict[str, str]:
     return {"npy": base64.b64encode(buffer.getvalue()).decode()}
 
 
+def test_what_is_an_array_already_is_not_copied() -> None:
+    array = np.ones((3, 2), dtype=np.float32)
+    data = base64.b64decode(sent(array)["npy"])
+    assert np.shares_memory(read_npy(data), np.frombuffer(data, dtype=np.uint8))
+    assert np.shares_memory(Clip.model_validate({"frames": array}).frames, array)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int16, np.uint8, bool, ">f4"])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_a_file_gives_the_same_array(dtype: Any, order: Any) -> None:

@@ -100,7 +100,7 @@ class ForecastingCodec(Codec[Row, Item, Output, State, ForecastingParams, Foreca
         series = [row for row in rows.get("train", ()) if row.split in (None, "train")]
         whole = state.look_back + state.horizon
         short = [len(row.values) for row in series if len(row.values) < whole]
-        empty = sum(all(value is None for value in row.values) for row in series)
+        empty = sum(bool(np.isnan(row.values).all()) for row in series)
         if empty:
             return [f"{empty} of {len(series)} training series hold no value at all: leave them out"]
         if not short:
@@ -170,8 +170,9 @@ class ForecastingCodec(Codec[Row, Item, Output, State, ForecastingParams, Foreca
         return {"mase": float(np.mean(scaled)) if scaled else mean, "mae": mean}
 
 
-def _array(values: Sequence[float | None]) -> np.ndarray:
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+def _array(values: Sequence[float | None] | np.ndarray) -> np.ndarray:
+    """(n,), NaN where missing."""
+    return np.asarray(values, dtype=np.float64)
 
 
 def _ahead(row: Row) -> int:

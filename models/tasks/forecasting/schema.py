@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from models.arrays import Numbers
+from models.arrays import Number, Numbers
 from models.task import Card, Config, Params, Part, Schema, StepCard, Tally
 from models.tasks.forecasting import calendar
 from models.tasks.forecasting.tables import table
@@ -20,20 +20,9 @@ def _known(freq: str) -> str:
 
 
 Freq = Annotated[str, Field(max_length=12), AfterValidator(_known)]
-Number = Annotated[float, Field(ge=-1e15, le=1e15)]
 
 
-def _listed(given: Any) -> Any:
-    """A .npy file as a list, with None for NaN."""
-    if not isinstance(given, dict):
-        return given
-    return [None if np.isnan(value) else value for value in NPY.parse(given).tolist()]
-
-
-NPY = Numbers(axes=(1,), missing=True)
-Values = Annotated[
-    list[Number | None], Field(min_length=1, max_length=1_000_000, fail_fast=True), BeforeValidator(_listed)
-]
+Values = Annotated[np.ndarray, Numbers(axes=(1,), missing=True)]
 Level = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -134,12 +123,12 @@ class SeriesTally(Tally):
         self.freqs: dict[str, int] = {}
 
     def add(self, row: Row, *, line: int, part: Part | None) -> None:
-        present = [value for value in row.values if value is not None]
+        present = row.values[~np.isnan(row.values)]
         self.series += 1
         self.values += len(row.values)
         self.missing += len(row.values) - len(present)
-        self.empty += not present
-        self.constant += len(set(present)) == 1
+        self.empty += not len(present)
+        self.constant += len(present) > 0 and bool((present == present[0]).all())
         self.held_out += row.test_values is not None
         self.shortest, self.longest = min(self.shortest, len(row.values)), max(self.longest, len(row.values))
         self.freqs[row.freq or "none"] = self.freqs.get(row.freq or "none", 0) + 1

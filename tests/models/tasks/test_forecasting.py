@@ -309,7 +309,8 @@ def test_an_answer_is_dated_where_the_item_is(forecaster: Predictor) -> None:
 
 def test_values_may_be_a_npy_file(forecaster: Predictor) -> None:
     file = npy(np.array([1.0, np.nan, 3.0], dtype=np.float32))
-    assert Item.model_validate({"values": file}).values == [1.0, None, 3.0]
+    np.testing.assert_array_equal(Item.model_validate({"values": file}).values, [1.0, np.nan, 3.0])
+    np.testing.assert_array_equal(Item.model_validate({"values": [1, None]}).values, [1.0, np.nan])
     for wrong in ({"npy": "!"}, npy(np.zeros((2, 2))), npy(np.array([np.inf])), {"x": 1}):
         with pytest.raises(ValidationError):
             Item.model_validate({"values": wrong})
