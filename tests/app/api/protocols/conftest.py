@@ -13,7 +13,15 @@ from tests.models.tasks.sounds import b64, songs
 
 
 @pytest.fixture(scope="session")
-def speaking(tmp_path_factory: pytest.TempPathFactory, archives: dict[str, Path]) -> Iterator[TestClient]:
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A version that translates English to Spanish, as well as it can."""
+    return served.trained("translation", tmp_path_factory.mktemp("translator"), epochs=6, lr=0.01)
+
+
+@pytest.fixture(scope="session")
+def speaking(
+    tmp_path_factory: pytest.TempPathFactory, archives: dict[str, Path], translator: Path
+) -> Iterator[TestClient]:
     """The models `reviews`, `shapes`, `logs` (tokens), `people`, `en-es`, `tones`, `sales` and `meters`."""
     folder = tmp_path_factory.mktemp("protocols")
     sung = [
@@ -27,7 +35,7 @@ def speaking(tmp_path_factory: pytest.TempPathFactory, archives: dict[str, Path]
         "shapes": archives["sequences"],
         "logs": served.trained("sequences", folder, seed=2, rows=logs, epochs=8),
         "people": served.trained("ner", folder, epochs=10, lr=0.01),
-        "en-es": served.trained("translation", folder, epochs=6, lr=0.01),
+        "en-es": translator,
         "tones": served.trained("phonemes", folder, rows=sung, epochs=5, speed=0.0, lr=0.01),
         "sales": archives["forecasting"],
         "meters": served.trained("anomaly", folder),
