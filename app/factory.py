@@ -15,7 +15,7 @@ from fastapi_offline import FastAPIOffline
 from app.api import datasets, devices, health, inspect, jobs, lean, models, predict, problems, sessions, tasks, vectors
 from app.api.document import describe
 from app.api.middleware import Middleware
-from app.api.protocols import huggingface, libretranslate
+from app.api.protocols import huggingface, libretranslate, timegpt
 from app.blobs import Blobs
 from app.db.engine import Database
 from app.metrics import Metrics
@@ -120,6 +120,7 @@ def create_app(services: Services) -> FastAPI:
         health.router,
         huggingface.router,
         libretranslate.router(),
+        timegpt.router,
     ):
         app.include_router(router)
     app.add_middleware(Middleware, services=services, direct=lean.direct(predicting))

@@ -52,6 +52,10 @@ def _error(_: int, detail: str) -> dict[str, Any]:
     return {"error": detail}
 
 
+def _detail(_: int, detail: str) -> dict[str, Any]:
+    return {"detail": detail}
+
+
 def _coded(status: int, detail: str) -> dict[str, Any]:
     return {"code": AZURE.get(status, "InternalServerError" if status == 500 else "BadArgument"), "message": detail}
 
@@ -72,6 +76,7 @@ DIALECTS: dict[str, Dialect] = {
     "/hf": ERROR,
     "/translate": ERROR,
     "/languages": ERROR,
+    "/compat/timegpt": Dialect(body=_detail, statuses={**UNFIT, 409: 400}),  # its client tries again after a 409
     "/compat/anomalydetector": Dialect(body=_coded, statuses=UNFIT),
 }
 """Each prefix with the errors that the clients of its protocol read."""

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from fastapi import Depends, Header, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
@@ -16,9 +16,13 @@ from starlette.concurrency import run_in_threadpool
 from app.api.deps import bearer, services
 from app.api.predict import DEADLINE, GONE, Milliseconds, unless_gone
 from app.errors import TooLarge
-from app.services.registry import Reference, VersionView
+from app.services.registry import Reference
 from app.serving.predictions import Asking
 from models import catalog
+
+if TYPE_CHECKING:
+    from app.serving.loaded import Loaded
+    from app.serving.served import Served
 
 T = TypeVar("T")
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -40,12 +44,19 @@ class Call:
         found: T = await self.use.predictions.read(parse, await self.request.body())
         return found
 
-    async def version(self, ref: str) -> VersionView:
-        """The version that a reference means now. Raises `Invalid`, `NotFound`, `Full`, `Late`."""
-        served = await self.use.loaded.hold(Reference.parse(ref), deadline=time.monotonic() + self.seconds)
-        self.use.loaded.done(served)
-        found: VersionView = served.version
-        return found
+    async def served(self, ref: str) -> Served:
+        """The version that a reference means now, of any task. Raises `Invalid`, `NotFound`, `Full`, `Late`."""
+        loaded: Loaded = self.use.loaded
+        served = await loaded.hold(Reference.parse(ref), deadline=time.monotonic() + self.seconds)
+        loaded.done(served)
+        return served
+
+    async def default(self, task: str, ref: str | None = None) -> Served:
+        """The version of a task that a reference means, or the task's default. Raises the same, and `Conflict`."""
+        loaded: Loaded = self.use.loaded
+        served = await loaded.get(ref, task, deadline=time.monotonic() + self.seconds)
+        loaded.done(served)
+        return served
 
     async def outputs(self, task: str, items: Sequence[Any], *, model: str | None, params: dict[str, Any]) -> list[Any]:
         """What a model, or the default model of the task, says of each item. `params` may hold None: as by default.
@@ -113,3 +124,22 @@ def _or_none(sent: bytes) -> Any:
         return json.loads(sent)
     except (ValueError, RecursionError):
         return None
+
+
+def documented(shape: type[BaseModel], example: Any) -> dict[str, Any]:
+    """What the OpenAPI document says of a body of JSON that `shaped` reads."""
+    whole = shape.model_json_schema()
+    schema = _inlined(whole, whole.pop("$defs", {}))
+    kind = {"schema": schema, "examples": {"asked": {"value": example}}}
+    return {"requestBody": {"required": True, "content": {"application/json": kind}}}
+
+
+def _inlined(schema: Any, shapes: dict[str, Any]) -> Any:
+    """A schema with its references filled in: they would lead nowhere within a larger document."""
+    if isinstance(schema, list):
+        return [_inlined(each, shapes) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(shapes[schema["$ref"].rpartition("/")[2]], shapes)
+    return {name: _inlined(each, shapes) for name, each in schema.items()}

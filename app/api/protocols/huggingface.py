@@ -285,7 +285,7 @@ async def infer(ref: str, call: Bearing) -> Response:
 
 
 async def _inferred(ref: str, call: Call, asked: Asked | None) -> Response:
-    task = (await call.version(ref)).task
+    task = (await call.served(ref)).version.task
     pipeline = PIPELINES.get(task)
     if pipeline is None:
         raise Conflict(f"the model '{ref}' is for {task}, which Hugging Face has no pipeline for; POST /v1/{task}")

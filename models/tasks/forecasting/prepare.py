@@ -59,7 +59,7 @@ def prepare(
     past: np.ndarray, *, season: int, look_back: int, horizon: int, log: bool, adjust: bool, scale: float
 ) -> Window:
     """The window of a past (n,) with NaN where missing; at least one value is present."""
-    past = past[-max(look_back, CYCLES * season) :]
+    past = past[-reach(look_back, season) :]
     present = ~np.isnan(past)
     seen = past[present]
     sizes = np.abs(seen)
@@ -87,6 +87,11 @@ def prepare(
         season=season,
         strength=strength,
     )
+
+
+def reach(look_back: int, season: int) -> int:
+    """How many of a series' last values have a say in its window."""
+    return max(look_back, CYCLES * season)
 
 
 def _transformed(values: np.ndarray, *, log: bool) -> np.ndarray:
