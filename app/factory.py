@@ -16,6 +16,7 @@ from app.api import datasets, devices, health, inspect, jobs, lean, models, pred
 from app.api.document import describe
 from app.api.middleware import Middleware
 from app.api.protocols import huggingface, libretranslate, timegpt
+from app.api.protocols.oip import inference, repository
 from app.blobs import Blobs
 from app.db.engine import Database
 from app.metrics import Metrics
@@ -121,6 +122,8 @@ def create_app(services: Services) -> FastAPI:
         huggingface.router,
         libretranslate.router(),
         timegpt.router,
+        repository.router(),
+        inference.router(),
     ):
         app.include_router(router)
     app.add_middleware(Middleware, services=services, direct=lean.direct(predicting))

@@ -42,6 +42,12 @@ REAL = 0.85
 """Share of the requests in which a name is one that exists."""
 GOOD = 0.4
 """Share of the predictions that are asked of a good item, so that a network runs."""
+INFERRED: dict[str, Any] = {
+    "inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["good"]}],
+    "outputs": [{"name": "label"}],
+    "parameters": {"top_k": 1},
+}
+"""Good fields of an inference by tensors."""
 MODES = (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
 
 
@@ -143,6 +149,7 @@ class Names:
         made: dict[str, Callable[[], Any]] = {
             "id": lambda: dice.choice(self.ended),
             "name": lambda: dice.choice(self.models),
+            "model": lambda: "reviews",
             "ref": lambda: "reviews" + dice.choice(["", "@production", ":1"]),
             "version": lambda: dice.choice([1, 1, 2]),
             "alias": lambda: dice.choice(["production", "staging"]),
@@ -154,8 +161,10 @@ class Names:
         """A value for a parameter of the query or a field of the body; None: leave what was made."""
         if name == "name":
             return self.fresh()
-        if name == "input" and path.endswith("/gates"):
-            return self.dice.choice(["good", {"text": "bad"}])
+        bodies = {"gates": {"input": self.dice.choice(["good", {"text": "bad"}])}, "infer": INFERRED}
+        last = path.rpartition("/")[2]
+        if last in bodies:
+            return bodies[last].get(name) if last == "gates" or self.dice.random() < GOOD else None
         if path.startswith("/v1/sessions"):
             made = {"model": "sales", "inputs": [1.5, None, {"value": 2}], "item": {"freq": "M"}, "params": {}}
             return made[name] if self.dice.random() < GOOD else "sales" if name == "model" else None

@@ -186,7 +186,7 @@ async def _validation(request: Request, error: Exception) -> JSONResponse:
     found = error.errors()
     placed = [_placed(each, error.body) for each in found[:LOOKED_AT]]
     if found and found[0]["type"] == "json_invalid":
-        flaw = Flaw(detail=said(found[0]), pointer="")
+        flaw = Flaw(detail=said(found[0]).removeprefix("not JSON: "), pointer="")
         return problem(request, 400, "the body is not JSON", kind="not-json", flaws=[flaw])
     flaws = [_flaw(place, sentence) for place, sentence in told(placed)]
     detail = "the request does not fit the schema"
