@@ -15,7 +15,7 @@ from fastapi_offline import FastAPIOffline
 from app.api import datasets, devices, health, inspect, jobs, lean, models, predict, problems, sessions, tasks, vectors
 from app.api.document import describe
 from app.api.middleware import Middleware
-from app.api.protocols import huggingface, libretranslate, timegpt
+from app.api.protocols import anomalydetector, huggingface, libretranslate, timegpt
 from app.api.protocols.oip import inference, repository
 from app.blobs import Blobs
 from app.db.engine import Database
@@ -122,6 +122,7 @@ def create_app(services: Services) -> FastAPI:
         huggingface.router,
         libretranslate.router(),
         timegpt.router,
+        anomalydetector.router,
         repository.router(),
         inference.router(),
     ):

@@ -21,8 +21,8 @@ UNFIT = {422: 400}
 class Dialect:
     """The errors of one protocol."""
 
-    body: Callable[[int, str], dict[str, Any]]
-    """A status and a sentence as the protocol's JSON."""
+    body: Callable[[int, str, Sequence[Flaw]], dict[str, Any]]
+    """A status and a sentence as the protocol's JSON; the flaws that the sentence names tell the kind."""
     statuses: Mapping[int, int]
     """Ours, where the protocol has another."""
 
@@ -48,18 +48,38 @@ def sentence(detail: str, flaws: Sequence[Flaw]) -> str:
     return f"{detail}: {'; '.join([*told, *rest])}" if told else detail
 
 
-def _error(_: int, detail: str) -> dict[str, Any]:
+def _error(_: int, detail: str, __: Sequence[Flaw]) -> dict[str, Any]:
     return {"error": detail}
 
 
-def _detail(_: int, detail: str) -> dict[str, Any]:
+def _detail(_: int, detail: str, __: Sequence[Flaw]) -> dict[str, Any]:
     return {"detail": detail}
 
 
-def _coded(status: int, detail: str) -> dict[str, Any]:
-    return {"code": AZURE.get(status, "InternalServerError" if status == 500 else "BadArgument"), "message": detail}
+def _coded(status: int, detail: str, flaws: Sequence[Flaw]) -> dict[str, Any]:
+    json = status != 400 or not detail.startswith("the body is not JSON")
+    return {"code": _code(status, flaws) if json else "InvalidJsonFormat", "message": detail}
 
 
+def _code(status: int, flaws: Sequence[Flaw]) -> str:
+    """What the Anomaly Detector calls an error: by its status, or by the field at fault."""
+    if status != 400 or not flaws:
+        return AZURE.get(status, "BadArgument")
+    field = (flaws[0].pointer or "").partition("/")[2].partition("/")[0]
+    missing = flaws[0].detail == f"`{field}` is missing"
+    return MISSING[field] if missing and field in MISSING else FIELDS.get(field, "BadArgument")
+
+
+MISSING = {"series": "RequiredSeries", "granularity": "RequiredGranularity"}
+FIELDS = {
+    "series": "InvalidSeries",
+    "granularity": "InvalidGranularity",
+    "customInterval": "InvalidCustomInterval",
+    "period": "InvalidPeriod",
+    "imputeMode": "InvalidImputeMode",
+    "imputeFixedValue": "InvalidImputeFixedValue",
+    **dict.fromkeys(("maxAnomalyRatio", "sensitivity", "stableTrendWindow", "threshold"), "InvalidModelArgument"),
+}
 AZURE = {
     401: "Unauthorized",
     403: "Forbidden",
@@ -67,6 +87,7 @@ AZURE = {
     405: "MethodNotAllowed",
     413: "RequestEntityTooLarge",
     429: "TooManyRequests",
+    500: "InternalServerError",
     503: "ServiceUnavailable",
     504: "Timeout",
 }

@@ -92,7 +92,7 @@ def responses(*statuses: int, under: str = "/v1") -> dict[int | str, dict[str, A
         return {status: _documented(status, MEDIA_TYPE, PROBLEM, _example(status)) for status in ours}
     shown: dict[int | str, dict[str, Any]] = {}
     for status in sorted({dialect.status(each) for each in ours}):
-        example = dialect.body(status, _example(status)["detail"])
+        example = dialect.body(status, _example(status)["detail"], ())
         fields = {name: {"type": "string"} for name in example}
         schema = {"type": "object", "required": list(fields), "properties": fields}
         shown[status] = _documented(status, "application/json", schema, example)
@@ -132,7 +132,7 @@ def problem(
     dialect = spoken(request.url.path)
     if dialect is not None:
         told = dialect.status(status)
-        return ProblemResponse(dialect.body(told, sentence(detail, flaws)), status_code=told, headers=headers)
+        return ProblemResponse(dialect.body(told, sentence(detail, flaws), flaws), status_code=told, headers=headers)
     phrase = HTTPStatus(status).phrase
     request_id = getattr(request.state, "request_id", "")
     body: dict[str, Any] = {
