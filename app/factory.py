@@ -108,8 +108,10 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     problems.install(app)
     predicting = predict.router()
-    for router in (
+    for router in (  # looked through in order: what is asked most comes first
         predicting,
+        repository.router(),
+        inference.router(),
         sessions.router(),
         datasets.router,
         jobs.router,
@@ -123,8 +125,6 @@ def create_app(services: Services) -> FastAPI:
         libretranslate.router(),
         timegpt.router,
         anomalydetector.router,
-        repository.router(),
-        inference.router(),
     ):
         app.include_router(router)
     app.add_middleware(Middleware, services=services, direct=lean.direct(predicting))

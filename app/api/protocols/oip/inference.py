@@ -22,6 +22,7 @@ from app.api.protocols.oip.columns import Columns, inlined
 from app.api.protocols.oip.request import HEADER, InferRequest, inflated, read
 from app.errors import Invalid
 from app.services.registry import Reference
+from app.serving.deadline import late
 from app.serving.predictions import Asking
 
 PREFIX = "/v2"
@@ -89,17 +90,17 @@ class InferResponse(BaseModel):
     outputs: list[TensorAnswer]
 
 
-def live_of(model: ModelName) -> Reference:
+async def live_of(model: ModelName) -> Reference:
     """The version that a name or a reference means now."""
     return Reference.parse(model)
 
 
-def numbered(model: ModelName, version: Number) -> Reference:
+async def numbered(model: ModelName, version: Number) -> Reference:
     """A version by its number."""
     return Reference.parse(f"{model}:{version}")
 
 
-PLACES: tuple[tuple[str, Callable[..., Reference]], ...] = (
+PLACES: tuple[tuple[str, Callable[..., Awaitable[Reference]]], ...] = (
     ("/models/{model}", live_of),
     ("/models/{model}/versions/{version}", numbered),
 )
@@ -158,7 +159,7 @@ def ready(use: Use) -> JSONResponse:
     return JSONResponse({"ready": good}, status_code=200 if good else 503)
 
 
-def _metadata(reference: Callable[..., Reference]) -> Callable[..., Any]:
+def _metadata(reference: Callable[..., Awaitable[Reference]]) -> Callable[..., Any]:
     def metadata(wanted: Annotated[Reference, Depends(reference)], use: Use) -> ModelMetadata:
         version = use.registry.resolve(wanted)
         every = use.registry.versions(version.model, page_size=1000, page_token="").items
@@ -178,7 +179,7 @@ def _views(found: Columns) -> list[TensorView]:
     return [TensorView(name=each.name, datatype=each.datatype, shape=each.shape) for each in found.values()]
 
 
-def _infer(reference: Callable[..., Reference]) -> Callable[..., Awaitable[Response]]:
+def _infer(reference: Callable[..., Awaitable[Reference]]) -> Callable[..., Awaitable[Response]]:
     async def infer(
         call: Bearing,
         wanted: Annotated[Reference, Depends(reference)],
@@ -207,7 +208,9 @@ async def _answered(call: Call, wanted: Reference, body: bytes, header: str | No
         params = items.params(task, request.params)
         most = call.use.settings.max_inputs
         inputs = await predictions.read(lambda _: items.items(task, sent, most=most), body)
-        asking = Asking(caller=call.caller, seconds=ends - time.monotonic(), bulk=bulk, bytes=len(body))
+        if (left := ends - time.monotonic()) <= 0:
+            raise late()
+        asking = Asking(caller=call.caller, seconds=left, bulk=bulk, bytes=len(body))
         _, outputs = await predictions.predict(task, inputs, model=f"{name}:{version}", params=params, asking=asking)
     except Invalid as error:
         raise items.named(error) from None

@@ -50,10 +50,11 @@ def items(task: str, tensors: Mapping[str, Tensor], *, most: int) -> list[Any]:
 
 def params(task: str, given: Mapping[str, Any]) -> Params:
     """The options of a request; those that are no text may be written as JSON in one. Raises `Invalid`."""
-    shape = catalog.card(task).params
-    known = shape.model_json_schema().get("properties", {})
     try:
-        return shape.model_validate({name: _unquoted(value, known.get(name)) for name, value in given.items()})
+        made: Params = catalog.card(task).params.model_validate(
+            {name: _unquoted(value) if name in _no_texts(task) else value for name, value in given.items()}
+        )
+        return made
     except ValidationError as error:
         found = told((within(each["loc"], each, given), each) for each in error.errors(include_url=False))
         raise Invalid(_sentences([_of_params(place, sentence) for place, sentence in found])) from None
@@ -164,13 +165,18 @@ def _flaw(flaw: Flaw) -> str:
     return _of_params(place, flaw.detail) if kind == "params" else _of_item(int(index or 0), place, flaw.detail)
 
 
-def _unquoted(value: Any, schema: Mapping[str, Any] | None) -> Any:
-    """A param that was written as JSON in a text, where a text is nothing that it could be."""
-    kinds = {each.get("type") for each in (schema or {}).get("anyOf", [schema or {}])}
-    if not isinstance(value, str) or schema is None or "string" in kinds:
-        return value
+@cache
+def _no_texts(task: str) -> frozenset[str]:
+    """The params of a task that are never a text."""
+    known = catalog.card(task).params.model_json_schema().get("properties", {})
+    kinds = {name: {each.get("type") for each in schema.get("anyOf", [schema])} for name, schema in known.items()}
+    return frozenset(name for name, each in kinds.items() if "string" not in each)
+
+
+def _unquoted(value: Any) -> Any:
+    """A param that was written as JSON in a text."""
     try:
-        return orjson.loads(value)
+        return orjson.loads(value) if isinstance(value, str) else value
     except orjson.JSONDecodeError:
         return value
 

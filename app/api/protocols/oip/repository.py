@@ -5,7 +5,7 @@ was unloaded here.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -188,7 +188,7 @@ class States:
     def __init__(self) -> None:
         self._parted: set[Key] = set()
 
-    def ready(self, reference: Callable[..., Reference]) -> Callable[..., Any]:
+    def ready(self, reference: Callable[..., Awaitable[Reference]]) -> Callable[..., Any]:
         """A route that says whether one version is."""
 
         async def ready(wanted: Annotated[Reference, Depends(reference)], use: Use) -> ModelReady:
@@ -265,7 +265,7 @@ async def every_stats(use: Use) -> Statistics:
     return Statistics(model_stats=[_counted(*key, served) for key, served in sorted(_held(use).items())])
 
 
-def _stats(reference: Callable[..., Reference]) -> Callable[..., Any]:
+def _stats(reference: Callable[..., Awaitable[Reference]]) -> Callable[..., Any]:
     async def stats(wanted: Annotated[Reference, Depends(reference)], use: Use) -> Statistics:
         version = await run_in_threadpool(use.registry.resolve, wanted)
         key = (version.model, version.version)
