@@ -5,14 +5,13 @@ Knows points and margins, no network. The service it stands in for was retired b
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import orjson
 from fastapi import APIRouter, Depends, Request, Response, Security
 from fastapi.security import APIKeyHeader
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from app.api.deps import bearer
@@ -22,6 +21,7 @@ from app.api.protocols.grid import Fill, Grid, Uneven, even
 from app.errors import Flaw, Invalid
 from models import catalog
 from models.period import period
+from models.tasks.anomaly.schema import Moment
 
 PREFIX = "/compat/anomalydetector"
 TASK = "anomaly"
@@ -56,14 +56,10 @@ class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, alias_generator=to_camel, populate_by_name=True)
 
 
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
 class Point(Closed):
     """One value, and its time."""
 
-    timestamp: Annotated[datetime, AfterValidator(_utc)] | None = None
+    timestamp: Moment | None = None
     value: float = Field(ge=-1e15, le=1e15)
 
 

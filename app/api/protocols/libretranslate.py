@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+import structlog
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -21,8 +22,10 @@ from app.api.problems import responses
 from app.api.protocols.asked import Call, Deadline, called, refused, shaped
 from app.api.protocols.languages import Pair, code, named, pair, written
 from app.api.protocols.sentences import Text, cut
-from app.errors import Invalid, NotFound, TooLarge
+from app.errors import Full, Invalid, NotFound, TooLarge
 from app.services.promotion import PRODUCTION
+
+log = structlog.get_logger("cellgate.api")
 
 TASK = "translation"
 FRESH = 1.0
@@ -117,9 +120,14 @@ class Known:
     until: float = 0.0
 
     async def now(self, use: Any) -> Directions:
-        """What names and aliases say."""
+        """What names and aliases say; what they said last, while the database is away. Raises `Full` before that."""
         if time.monotonic() > self.until:
-            self.found = await run_in_threadpool(_directions, use)
+            try:
+                self.found = await run_in_threadpool(_directions, use)
+            except Exception as error:
+                log.warning("names of models not refreshed", error=type(error).__name__)
+                if not self.until:
+                    raise Full("models cannot be looked up now", retry_after=2.0) from error
             self.until = time.monotonic() + FRESH
         return self.found
 

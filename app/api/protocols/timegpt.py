@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 import orjson
 from fastapi import APIRouter, Query, Response
@@ -82,11 +82,14 @@ class Asked(Closed):
         return self
 
 
+Body = TypeVar("Body", bound=Asked)
+
+
 class Forecasting(Asked):
     """The body of a forecast."""
 
     h: int = Field(ge=1, le=10_000, description="Steps ahead; the model's horizon at most.")
-    level: list[Annotated[float, Field(ge=0, lt=100)]] | None = Field(
+    level: list[Annotated[float, Field(ge=0, le=99.99)]] | None = Field(
         None, max_length=49, description="Widths of intervals in percent."
     )
     finetune_steps: int = Field(0, ge=0)
@@ -110,7 +113,7 @@ class Forecasting(Asked):
 class Detecting(Asked):
     """The body of a detection."""
 
-    level: Annotated[float, Field(gt=0, lt=100)] = Field(99.0, description="Percent of normal steps not flagged.")
+    level: Annotated[float, Field(gt=0, le=99.99)] = Field(99.0, description="Percent of normal steps not flagged.")
 
 
 class Counted(BaseModel):
@@ -186,7 +189,9 @@ ODD = {"series": SERIES, "freq": "MS", "level": 99}
 )
 async def forecast(call: Bearing) -> Response:
     """The future of each series: the mean, and an interval for each level."""
-    return await call.answer(_forecast(call, await call.read(_reader(call, Forecasting))))
+    parse = _reader(call, Forecasting)
+    asked, items = await call.read(lambda sent: _with_items(FORECASTING, parse(sent)))
+    return await call.answer(_forecast(call, asked, items))
 
 
 @router.post(
@@ -197,14 +202,15 @@ async def forecast(call: Bearing) -> Response:
 )
 async def anomaly_detection(call: Bearing) -> Response:
     """Each step of each series: what would have been normal, and whether it lies outside of that."""
-    return await call.answer(_detected(call, await call.read(_reader(call, Detecting))))
+    parse = _reader(call, Detecting)
+    asked, items = await call.read(lambda sent: _with_items(ANOMALY, parse(sent)))
+    return await call.answer(_detected(call, asked, items))
 
 
-async def _forecast(call: Call, asked: Forecasting) -> Response:
+async def _forecast(call: Call, asked: Forecasting, items: list[Any]) -> Response:
     levels = asked.level or []
     bounds = {f"{side}-{level:g}": _share(side, level) for level in levels for side in ("lo", "hi")}
     quantiles = sorted(set(bounds.values())) or None
-    items = _items(FORECASTING, asked, freq=asked.freq)
     params = {"horizon": asked.h, "quantiles": quantiles}
     outputs = await call.outputs(FORECASTING, items, model=_model(asked), params=params)
     return _answer(
@@ -217,11 +223,10 @@ async def _forecast(call: Call, asked: Forecasting) -> Response:
     )
 
 
-async def _detected(call: Call, asked: Detecting) -> Response:
+async def _detected(call: Call, asked: Detecting, items: list[Any]) -> Response:
     model = _model(asked)
     served = await call.default(ANOMALY, model)
     percentile = served.version.config.get("percentile", PERCENTILE)
-    items = _items(ANOMALY, asked)
     params = {"sensitivity": _sensitivity(asked.level, percentile), "merge": 0}
     outputs = await call.outputs(ANOMALY, items, model=model, params=params)
 
@@ -251,16 +256,17 @@ def _sensitivity(level: float, percentile: float) -> float:
     return odds / (1 + odds)
 
 
-def _items(task: str, asked: Asked, **others: Any) -> list[Any]:
-    """Each series as an item. Raises `RequestValidationError`, `TooLarge`."""
+def _with_items(task: str, asked: Body) -> tuple[Body, list[Any]]:
+    """A body, and each of its series as an item. Raises `RequestValidationError`."""
     card, made = catalog.card(task), []
+    freq = {"freq": asked.freq} if "freq" in card.fields else {}
     for values in asked.series.each():
-        item = {"values": values, **others}
+        item = {"values": values, **freq}
         try:
             made.append(card.parse_item(item))
         except ValidationError as error:
             raise refused(error, "body", body=item) from None
-    return made
+    return asked, made
 
 
 def _answer(asked: Asked, *, mean: list[float], intervals: dict[str, list[float]], **others: Any) -> Response:

@@ -20,7 +20,10 @@ LONGEST = 500_000
 
 
 def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"'{moment.isoformat()}' lies outside of the years 1 to 9999 in UTC") from None
 
 
 Series = Annotated[np.ndarray, Numbers(axes=(1, 2), missing=True, most_steps=LONGEST, most_width=512)]

@@ -128,6 +128,12 @@ def test_a_change_is_told_from_its_season() -> None:
         ("entire", {"series": points(WAVE[:5])}, "InvalidSeries", "5 entries, where at least 12"),
         ("entire", {"series": points(WAVE)[::-1]}, "InvalidSeries", "point 1 does not lie after"),
         ("entire", {"series": [{"value": 1}] * 12}, "InvalidSeries", "12 points have no timestamp"),
+        (
+            "entire",
+            {"series": [{"timestamp": "0001-01-01T00:00:00+05:00", "value": 1}] * 12},
+            "InvalidSeries",
+            "outside",
+        ),
         ("entire", {"granularity": "daily"}, "InvalidSeries", "do not lie 1 daily step or a multiple apart"),
         ("entire", {"granularity": "often"}, "InvalidGranularity", "not 'often'"),
         ("entire", {"customInterval": 0}, "InvalidCustomInterval", "at least 1"),

@@ -132,6 +132,27 @@ def test_the_default_model_answers_what_nobody_claims_until_something_says_its_l
         assert [each["code"] for each in client.get("/languages").json()] == ["en", "es"]
 
 
+def test_while_the_database_is_away_names_are_those_of_before(
+    tmp_path: Path, translator: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = served.services(tmp_path / "home")
+    sent = {"q": CAT, "source": "en", "target": "es"}
+
+    def away(**_: Any) -> None:
+        raise OSError("no route to the database")
+
+    with served.client(services) as client:
+        client.post("/v1/models/import?name=en-es", content=translator.read_bytes())
+        with monkeypatch.context() as patched:
+            patched.setattr(services.registry, "models", away)
+            refused = client.post("/translate", json=sent)
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
+        assert client.post("/translate", json=sent).status_code == 200
+        monkeypatch.setattr(services.registry, "models", away)
+        time.sleep(FRESH + 0.1)
+        assert client.post("/translate", json=sent).status_code == 200
+
+
 def test_which_model_translates_what() -> None:
     several = Directions(models={("en", "de"): "en-de", ("fr", "de"): "phrases@fr-de"}, otherwise=None)
     assert several.model("fr", "de") == "phrases@fr-de"

@@ -106,7 +106,7 @@ def test_a_large_body_comes_compressed(speaking: TestClient) -> None:
         ("forecast", {"multivariate": True}, 400, "leave `multivariate` false"),
         ("forecast", {"h": 0}, 400, "/h: at least 1 is expected, not 0"),
         ("forecast", {"h": 9999}, 400, "a horizon of 9999 is beyond the"),
-        ("forecast", {"level": [100]}, 400, "/level/0: less than 100 is expected"),
+        ("forecast", {"level": [100]}, 400, "/level/0: at most 99.99 is expected"),
         ("forecast", {"freq": "moon"}, 400, "/freq: unknown frequency 'moon'"),
         ("forecast", {"surprise": 1}, 400, "unknown field `surprise`"),
         ("forecast", {"model": "nobody"}, 404, "no model 'nobody'"),
