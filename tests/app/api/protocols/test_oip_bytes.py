@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import zlib
@@ -19,6 +20,7 @@ from app.api.protocols.oip.datatypes import DTYPES, Tensor, packed, unpacked
 from app.api.protocols.oip.items import items
 from app.api.protocols.oip.request import HEADER, inflated, read
 from app.errors import Invalid, TooLarge
+from models.audio import silent
 from models.tasks.anomaly.schema import Output as Judged
 from models.tasks.ner.schema import NerOutput
 from tests.app import served
@@ -164,6 +166,11 @@ def test_every_datatype_comes_back_as_it_went(kind: str) -> None:
 
 
 def test_sounds_are_sent_as_their_own_bytes() -> None:
+    wave = silent(0.1, 16_000).data
+    for value in (wave, base64.b64encode(wave).decode()):
+        sound = Tensor(name="audio", datatype="BYTES", shape=(1,), values=[value])
+        (item,) = items("phonemes", {"audio": sound}, most=10)
+        assert item.audio.data == wave
     with pytest.raises(Invalid, match="the tensor 'audio', item 0: the bytes are not a readable WAV file"):
         items("phonemes", {"audio": Tensor(name="audio", datatype="BYTES", shape=(1,), values=[b"RIFF"])}, most=10)
 
@@ -173,6 +180,15 @@ def test_tokens_are_texts_with_lengths() -> None:
     lengths = Tensor(name="lengths", datatype="INT64", shape=(2,), values=np.array([3, 1]))
     made = items("ner", {"tokens": tokens, "lengths": lengths}, most=10)
     assert [item.tokens for item in made] == [["a", "b", "c"], ["d"]]
+
+
+def test_what_has_no_shape_of_its_own_is_json() -> None:
+    notes = Tensor(name="notes", datatype="BYTES", shape=(1,), values=[b'[{"pitch": "C4"}, {"pitch": null}]'])
+    (melody,) = items("melody", {"notes": notes}, most=10)
+    assert [note.pitch for note in melody.notes] == [60, None]
+    wrong = Tensor(name="notes", datatype="BYTES", shape=(1,), values=[b'[{"pitch": 900}]'])
+    with pytest.raises(Invalid, match="the tensor 'notes', item 0, at 0/pitch: at most 127"):
+        items("melody", {"notes": wrong}, most=10)
 
 
 def test_what_is_shorter_is_padded() -> None:
