@@ -1,4 +1,4 @@
-"""Tokens to numbers. Knows words and counts, no task.
+"""Tokens to numbers. NumPy only; knows words and counts, no task.
 
 Every token also has *subwords*: its character n-grams (3 to 5, with the word's ends marked), hashed into
 a fixed number of buckets (Bojanowski et al. 2017), so that an unknown word still says something.
@@ -11,6 +11,8 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import repeat
+
+import numpy as np
 
 PADDING, UNKNOWN = 0, 1
 """Ids that no word has."""
@@ -25,12 +27,15 @@ TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+PLAIN = re.compile(r"n't|'(?:s|re|ve|ll|d|m)\b|[a-z]+(?:-[a-z]+)*|[0-9]+(?:[.,][0-9]+)*|\S")
+"""The same of lower-case ASCII: a set of letters is looked up faster than what all alphabets call one."""
 
 
 def words(text: str) -> list[str]:
     """The tokens of a text, lower-cased; contractions are cut (`n't`, `'s`), signs stand alone."""
     plain = text.lower().replace("’", "'")
-    return TOKEN.findall(CONTRACTED.sub(r" \1", plain) if "'" in plain else plain)
+    token = PLAIN if plain.isascii() else TOKEN
+    return token.findall(CONTRACTED.sub(r" \1", plain) if "'" in plain else plain)
 
 
 def counted(texts: Iterable[Sequence[str]], *, least: int, most: int) -> list[str]:
@@ -59,3 +64,34 @@ def subwords(token: str, buckets: int, most: int = 16) -> tuple[int, ...]:
     marked = f"<{token}>"
     grams = [marked[i : i + n] for n in (3, 4, 5) for i in range(max(1, len(marked) - n + 1))]
     return tuple(1 + zlib.crc32(gram.encode()) % buckets for gram in dict.fromkeys(grams))[:most]
+
+
+class Spellings(dict[str, bytes]):
+    """What is read of each token, its id and K subwords: made when a token first comes, kept as bytes.
+
+    One look-up for a token costs half of what two do: most of either is waiting for memory.
+    """
+
+    LONGEST = 40
+    """Characters of a token that is kept."""
+
+    def __init__(self, vocabulary: Sequence[str], *, buckets: int, most: int, kept: int = 65_536) -> None:
+        """`most`: K, the subwords of a token at most; `kept`: tokens that are kept at most."""
+        super().__init__()
+        self._vocabulary, self._buckets, self._most, self._kept = Vocabulary(vocabulary), buckets, most, kept
+
+    def __missing__(self, token: str) -> bytes:
+        found = subwords(token, self._buckets, self._most)
+        (word,) = self._vocabulary.ids([token])
+        spelt = np.array([word, *found, *[PADDING] * (self._most - len(found))], dtype=np.int32).tobytes()
+        if len(token) <= self.LONGEST:
+            if len(self) >= self._kept:
+                self.clear()
+            self[token] = spelt
+        return spelt
+
+    def read(self, tokens: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Word ids (T,) and subword ids (T, K), padded; both of int64."""
+        joined = bytearray().join(map(self.__getitem__, tokens))
+        read = np.frombuffer(joined, dtype=np.int32).reshape(-1, 1 + self._most).astype(np.int64)
+        return read[:, 0], read[:, 1:]

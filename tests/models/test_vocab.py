@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.vocab import PADDING, SPECIAL, UNKNOWN, Vocabulary, counted, subwords, words
+from models.vocab import PADDING, PLAIN, SPECIAL, TOKEN, UNKNOWN, Spellings, Vocabulary, counted, subwords, words
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,11 @@ def test_the_tokens_of_a_text(text: str, tokens: list[str]) -> None:
 def test_no_sign_of_any_text_is_lost(text: str) -> None:
     kept = "".join(words(text))
     assert kept == "".join(text.lower().replace("’", "'").split())
+
+
+@given(st.text(st.characters(codec="ascii"), max_size=200))
+def test_the_pattern_for_ascii_finds_what_the_other_finds(text: str) -> None:
+    assert PLAIN.findall(text.lower()) == TOKEN.findall(text.lower())
 
 
 def test_a_vocabulary_is_ranked_by_count_then_alphabet_and_cut() -> None:
@@ -59,3 +64,22 @@ def test_related_words_share_subwords_and_unrelated_ones_do_not() -> None:
     loved, lovely, table = (set(subwords(word, 1_000_000, 16)) for word in ("loved", "lovely", "table"))
     assert len(loved & lovely) >= 3
     assert not loved & table
+
+
+def test_a_spelling_is_the_words_id_and_its_subwords_padded() -> None:
+    spellings = Spellings(["film", "good"], buckets=50, most=4)
+    ids, pieces = spellings.read(["good", "a", "nowhere"])
+    assert ids.tolist() == [SPECIAL + 1, UNKNOWN, UNKNOWN]
+    assert pieces.shape == (3, 4)
+    assert pieces[0].tolist() == list(subwords("good", 50, 4))
+    assert pieces[1].tolist() == [*subwords("a", 50, 4), *[PADDING] * 3]
+    assert [array.dtype for array in (ids, pieces)] == ["int64", "int64"]
+
+
+def test_spellings_are_kept_within_a_bound_and_read_the_same_after_it() -> None:
+    spellings = Spellings(["film"], buckets=50, most=4, kept=3)
+    tokens = ["film", "b", "c", "d", "e" * 1000, "film"]
+    first, again = spellings.read(tokens), spellings.read(tokens)
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    assert len(spellings) <= 3
+    assert "e" * 1000 not in spellings

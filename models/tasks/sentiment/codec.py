@@ -6,19 +6,13 @@ T tokens, K subwords of a token.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-
-import numpy as np
 
 from models.batch import Example
 from models.families.classify.codec import LabelCodec, labels_of
 from models.schemas import TextItem
 from models.task import Vectors
 from models.tasks.sentiment.schema import CARD, Row, SentimentConfig, State
-from models.vocab import counted, subwords, words
-
-BUCKETS = 8_000
-SUBWORDS = 12
+from models.vocab import counted, words
 
 
 class SentimentCodec(LabelCodec[Row, "str | TextItem", State, SentimentConfig]):
@@ -38,19 +32,11 @@ class SentimentCodec(LabelCodec[Row, "str | TextItem", State, SentimentConfig]):
 
     def read(self, item: Row | TextItem | str, state: State, config: SentimentConfig) -> Example:
         tokens = _tokens(item, config)
-        pieces = np.frombuffer(bytearray().join(map(_pieces, tokens)), dtype=np.int64).reshape(-1, SUBWORDS)
-        ids = np.array(state.index.ids(tokens), dtype=np.int64)
+        ids, pieces = state.spellings.read(tokens)
         return Example(arrays={"words": ids, "subwords": pieces}, length=len(tokens))
 
     def steps(self, item: TextItem | str, state: State, config: SentimentConfig) -> list[str]:
         return _tokens(item, config)
-
-
-@lru_cache(maxsize=65_536)
-def _pieces(token: str) -> bytes:
-    """(K,) of int64, padded: bytes, for they are kept in half the memory of an array, and joined faster."""
-    found = subwords(token, BUCKETS, SUBWORDS)
-    return np.array(found + (0,) * (SUBWORDS - len(found)), dtype=np.int64).tobytes()
 
 
 def _tokens(item: Row | TextItem | str, config: SentimentConfig) -> list[str]:

@@ -15,8 +15,7 @@ from models.nets.pooling import Pooling
 from models.nets.recurrent import Encoder
 from models.nets.words import forgotten, give
 from models.task import Vectors
-from models.tasks.sentiment.codec import BUCKETS, SUBWORDS
-from models.tasks.sentiment.schema import SentimentConfig, State
+from models.tasks.sentiment.schema import BUCKETS, SUBWORDS, SentimentConfig, State
 from models.vocab import PADDING, SPECIAL
 
 

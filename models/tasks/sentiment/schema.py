@@ -10,8 +10,12 @@ from pydantic import Field
 from models.families.classify.schema import LabelState, LabelTally
 from models.schemas import LabelName, LabelOutput, LabelParams, TextItem
 from models.task import Card, Config, Part, Schema
-from models.vocab import Vocabulary
+from models.vocab import Spellings
 
+BUCKETS = 8_000
+"""Subword ids."""
+SUBWORDS = 12
+"""Of a word at most."""
 Text = Annotated[str, Field(min_length=1, max_length=100_000)]
 
 
@@ -49,9 +53,9 @@ class State(LabelState):
     vector_width: int | None = None
 
     @cached_property
-    def index(self) -> Vocabulary:
-        """The ids of the vocabulary's words."""
-        return Vocabulary(self.vocabulary)
+    def spellings(self) -> Spellings:
+        """What is read of each token."""
+        return Spellings(self.vocabulary, buckets=BUCKETS, most=SUBWORDS)
 
 
 class TextTally(LabelTally):

@@ -84,7 +84,7 @@ def test_every_text_becomes_at_least_one_token(four: tuple, text: str) -> None:
     trained, config = four
     example = CODEC.example(text, ALL, trained.state, config)
     assert example.length == len(example.arrays["words"]) == len(example.arrays["subwords"]) >= 1
-    assert (example.arrays["words"] < len(trained.state.index)).all()
+    assert (example.arrays["words"] < len(trained.state.vocabulary) + SPECIAL).all()
 
 
 def test_the_exported_network_gives_the_same_answers(four: tuple, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_given_vectors_are_taken_up_and_learn_more_slowly() -> None:
     assert state.vector_width == 3
     net = NETWORK.build(state, config)
     NETWORK.initialise(net, state, config, vectors)
-    great, hated = (net.words.weight[state.index.ids([word])[0]].detach() for word in ("great", "hated"))
+    great, hated = (net.words.weight[state.spellings.read([word])[0][0]].detach() for word in ("great", "hated"))
     assert torch.allclose(great / great.norm(), torch.tensor([1.0, 2, 3]) / 14**0.5, atol=1e-4)
     assert torch.allclose(hated[1], torch.tensor(0.0), atol=1e-4)
     groups = NETWORK.parameter_groups(net, config)
@@ -159,10 +159,10 @@ def test_given_vectors_are_taken_up_and_learn_more_slowly() -> None:
     rebuilt.load_state_dict(net.state_dict())
 
 
-def test_a_state_keeps_its_index_out_of_its_file(four: tuple) -> None:
+def test_a_state_keeps_its_spellings_out_of_its_file(four: tuple) -> None:
     state = four[0].state
-    assert len(state.index) == len(state.vocabulary) + SPECIAL
-    assert "index" not in state.model_dump()
+    assert state.spellings.read(state.vocabulary[:1])[0].tolist() == [SPECIAL]
+    assert "spellings" not in state.model_dump()
     assert State.model_validate_json(state.model_dump_json()) == state
 
 
@@ -177,7 +177,7 @@ def test_the_tally_counts_characters() -> None:
 def test_artifacts_of_the_first_version_stay_readable() -> None:
     written = '{"labels":["n","p"],"counts":[1,2],"vocabulary":["film"],"vector_width":null,"temperature":1.5}'
     state = State.model_validate_json(written)
-    assert (state.temperature, len(state.index)) == (1.5, 1 + SPECIAL)
+    assert (state.temperature, len(state.vocabulary)) == (1.5, 1)
     net = NETWORK.build(state, SentimentConfig(hidden=4, embedding=3))
     cell = [
         f"encoder.layers.0.{kind}_l0{way}"
