@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.compression import Shrinking, takes_gzip
@@ -126,8 +127,26 @@ class _Exchange:
         await self._send(message)
 
 
+class _Request(Request):
+    """A request whose body mostly came with its head: it is read without a generator."""
+
+    _whole: bytes | None = None
+
+    async def body(self) -> bytes:
+        if self._whole is None:
+            message = await self.receive()
+            parts = [message.get("body", b"")]
+            while message.get("more_body", False):
+                message = await self.receive()
+                parts.append(message.get("body", b""))
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            self._whole = parts[0] if len(parts) == 1 else b"".join(parts)
+        return self._whole
+
+
 async def _directly(answer: Answer, scope: Scope, exchange: _Exchange) -> None:
-    request = Request(scope, exchange.receive)
+    request = _Request(scope, exchange.receive)
     try:
         response = await answer(request)
     except (_TooLarge, TimeoutError):

@@ -240,7 +240,7 @@ class Batcher:
         self._due = False
         now = time.monotonic()
         with self.streams.ready:
-            batch = self._company(now, idle=0)
+            batch = self._company(now, idle=0, once=0.0)
             while len(batch) > 1 and not self.streams.quick(self._seconds(batch) * self._drag):
                 batch = batch[: len(batch) // 2]
             if not all(item.here for item in batch):
@@ -285,15 +285,16 @@ class Batcher:
     def take(self, *, idle: int) -> tuple[Callable[[], None], float] | float:
         """The next batch, or how long to wait for company."""
         now = time.monotonic()
-        batch = self._company(now, idle=idle)
+        batch = self._company(now, idle=idle, once=self.streams.hand_over)
         if not batch:
             return 0.0
         if (pause := self._pause(batch[0], len(batch) - 1, now, idle)) > 0:
             return pause
         return (lambda: self._run(batch)), self._begun(batch, now)
 
-    def _company(self, now: float, *, idle: int) -> list[_Item]:
-        """The item whose turn it is, and those that go well with it, from both lanes; empty where nothing waits."""
+    def _company(self, now: float, *, idle: int, once: float) -> list[_Item]:
+        """The item whose turn it is, and those that go well with it, from both lanes; empty where nothing waits.
+        `once`: what handing a batch over costs."""
         if self._stale:
             self._stale = False
             for lane in self._lanes:
@@ -301,14 +302,10 @@ class Batcher:
         first = self._first(now)
         if first is None:
             return []
-        near = [
-            item
-            for lane in self._lanes
-            for item in lane[:SEEN]
-            if item is not first and item.request.key == first.request.key
-        ]
+        key = first.request.key
+        near = [item for lane in self._lanes for item in lane[:SEEN] if item.request.key == key and item is not first]
         lengths = [item.example.length for item in near]
-        chosen = self.pace.chosen(first.example.length, lengths, most_steps=self.most_steps)
+        chosen = self.pace.chosen(first.example.length, lengths, most_steps=self.most_steps, once=once)
         chosen = chosen[: max(1, math.ceil(self.waiting / (1 + idle))) - 1]  # streams that idle get their share
         return [first, *(near[index] for index in chosen)]
 

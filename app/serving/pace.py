@@ -37,27 +37,31 @@ class Pace:
         """What one item less to run alone saves: all that is paid once."""
         return self.fixed + self.step * steps
 
-    def budget(self, steps: int) -> float:
-        """Padded steps of a batch whose longest item has `steps`; beyond them company gains nothing."""
+    def budget(self, steps: int, *, once: float = 0.0) -> float:
+        """Padded steps of a batch whose longest item has `steps`; beyond them company gains nothing. `once`: seconds
+        beside the forward pass that a batch costs, however large."""
         each = self.padded + self.item / max(1, steps)
-        return min(self.saved(steps) / (ENOUGH * each) if each > 0 else math.inf, MOST_STEPS)
+        return min((self.saved(steps) + once) / (ENOUGH * each) if each > 0 else math.inf, MOST_STEPS)
 
-    def joins(self, length: int, items: int, steps: int) -> bool:
+    def joins(self, length: int, items: int, steps: int, *, once: float = 0.0) -> bool:
         """Whether an item goes with `items` others of `steps` padded steps: it costs less padding than it saves."""
         padding = self.padded * (items * (length - steps) if length > steps else steps - length)
-        return padding < self.saved(min(length, steps))
+        return padding < self.saved(min(length, steps)) + once
 
-    def chosen(self, first: int, lengths: Sequence[int], *, most_steps: float = math.inf) -> list[int]:
+    def chosen(
+        self, first: int, lengths: Sequence[int], *, most_steps: float = math.inf, once: float = 0.0
+    ) -> list[int]:
         """Which of some waiting items go with one of length `first`: the nearest in length, while it pays and there
         are no more than `most_steps` padded ones."""
         together, steps = 1, first
         chosen = []
-        for index in sorted(range(len(lengths)), key=lambda index: abs(lengths[index] - first)):
+        distances = [abs(length - first) for length in lengths]
+        for index in sorted(range(len(lengths)), key=distances.__getitem__):
             length = lengths[index]
             longest = max(steps, length)
-            if together >= MOST or (together + 1) * longest > min(self.budget(longest), most_steps):
+            if together >= MOST or (together + 1) * longest > min(self.budget(longest, once=once), most_steps):
                 break
-            if not self.joins(length, together, steps):
+            if not self.joins(length, together, steps, once=once):
                 continue
             chosen.append(index)
             together, steps = together + 1, longest

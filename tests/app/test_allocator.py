@@ -14,9 +14,9 @@ if sys.argv[1] == "settled":
     assert allocator.settle(arenas=2)
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
-bytes(8 << 20)  # left alone, blocks up to this size come from the heap from here on
+bytes(16 << 20)  # left alone, blocks up to this size come from the heap from here on
 before = resident()
-blocks = [b"." * (5 << 20) for _ in range(20)]
+blocks = [b"." * (9 << 20) for _ in range(20)]
 last = blocks.pop()
 blocks.clear()
 print((resident() - before) >> 20)
@@ -29,5 +29,5 @@ def test_what_was_freed_goes_back_to_the_system() -> None:
         how: int(subprocess.run([sys.executable, "-c", HELD, how], capture_output=True, text=True, check=True).stdout)
         for how in ("settled", "alone")
     }
-    assert kept["settled"] <= 7  # the last block is still held
+    assert kept["settled"] <= 11  # the last block is still held
     assert kept["alone"] > 50  # what the settings are there for

@@ -5,6 +5,7 @@ B windows, T steps read (padded on the right), F features of a step, h steps ahe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +16,7 @@ from models.batch import Batch, Example, pad
 from models.runtimes.run import Run
 from models.task import Codec, Fault, Part, Vectors
 from models.tasks.forecasting import calendar
-from models.tasks.forecasting.prepare import Window, prepare
+from models.tasks.forecasting.prepare import Window, prepare, restored
 from models.tasks.forecasting.schema import (
     CARD,
     Dates,
@@ -153,7 +154,7 @@ class ForecastingCodec(Codec[Row, Item, Output, State, ForecastingParams, Foreca
     def predict(self, run: Run, batch: Batch, params: ForecastingParams, state: State) -> list[Output]:
         said = run("forward", batch.arrays)["quantiles"]
         many = params.horizon or state.horizon
-        return [_output(row[:many], context, params) for row, context in zip(said, batch.contexts, strict=True)]
+        return _outputs(said[:, :many], batch.contexts, params)
 
     def score(self, outputs: Sequence[Output], answers: Sequence[Answer]) -> dict[str, float]:
         """MASE (Hyndman and Koehler 2006) of the median, and the mean absolute error of it over all steps."""
@@ -211,7 +212,7 @@ def _judged(rows: Sequence[Row], state: State) -> State:
             ahead = min(_ahead(row), len(values) // 3)
             window = _window(row, values[: len(values) - ahead], tried) if ahead else None
             if window is not None:
-                flat = window.restored(np.zeros((min(ahead, state.horizon), 1)))[:, 0]
+                flat = restored([window], np.zeros((1, min(ahead, state.horizon), 1)))[0, :, 0]
                 future = values[len(values) - ahead :][: len(flat)]
                 naive = _naive_error(values[: len(values) - ahead], window.season)
                 if naive > 0 and not np.isnan(future).all():
@@ -266,31 +267,42 @@ def _example(
     window: Window, *, target: np.ndarray | None = None, answer: Answer | None = None, context: object = None
 ) -> Example:
     length = len(window.values)
-    phase = 2 * np.pi * np.arange(-length, 0) / window.season
-    turning = window.season > 1
-    features = np.stack(
-        [window.values, window.present, np.sin(phase) * turning, np.cos(phase) * turning], axis=1
-    ).astype(np.float32)
-    facts = [np.log1p(window.season) / 5, window.strength, np.log(window.scale + 1e-9) / 5, length / 100, window.log]
-    arrays = {"values": features, "facts": np.clip(np.array(facts, dtype=np.float32), -5, 5)}
+    features = np.empty((length, FEATURES), dtype=np.float32)
+    features[:, 0], features[:, 1] = window.values, window.present
+    features[:, 2:] = _phases(length, window.season)
+    scale = math.log(window.scale + 1e-9) / 5
+    facts = [math.log1p(window.season) / 5, window.strength, scale, length / 100, window.log]
+    arrays = {"values": features, "facts": np.array([min(max(fact, -5), 5) for fact in facts], dtype=np.float32)}
     if target is not None:
         arrays["target"] = target
     return Example(arrays=arrays, length=length, answer=answer, context=context)
 
 
-def _output(said: np.ndarray, context: tuple[Window, list[str] | None], params: ForecastingParams) -> Output:
-    """said (h, Q), rising along Q."""
-    window, times = context
-    values = window.restored(said)
+def _outputs(
+    said: np.ndarray, contexts: Sequence[tuple[Window, list[str] | None]], params: ForecastingParams
+) -> list[Output]:
+    """said (B, h, Q), rising along Q."""
+    values = restored([window for window, _ in contexts], said)
+    means = (values @ WEIGHTS).tolist()
     levels = {f"{level:g}": _at(values, level).tolist() for level in sorted(set(params.quantiles))}
-    return Output(mean=(values @ WEIGHTS).tolist(), quantiles=levels, timestamps=times)
+    return [
+        Output(mean=mean, quantiles={level: found[index] for level, found in levels.items()}, timestamps=times)
+        for index, (mean, (_, times)) in enumerate(zip(means, contexts, strict=True))
+    ]
 
 
 def _at(values: np.ndarray, level: float) -> np.ndarray:
-    """The quantile at a level: between the learnt ones by a line, beyond them along the outer two's."""
+    """The quantile at a level, (B, h): between the learnt ones by a line, beyond them along the outer two's."""
     upper, share = _between(level)
-    at: np.ndarray = values[:, upper - 1] + share * (values[:, upper] - values[:, upper - 1])
+    at: np.ndarray = values[..., upper - 1] + share * (values[..., upper] - values[..., upper - 1])
     return at
+
+
+@lru_cache(maxsize=256)
+def _phases(length: int, season: int) -> np.ndarray:
+    """Where in the season each step of a window stands, (T, 2): sine and cosine; zeros where there is no season."""
+    phase = 2 * np.pi * np.arange(-length, 0) / season
+    return np.stack([np.sin(phase), np.cos(phase)], axis=1).astype(np.float32) * (season > 1)
 
 
 @lru_cache(maxsize=1024)

@@ -9,6 +9,7 @@ n steps of the past, T of them read, h steps ahead.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,12 +49,6 @@ class Window:
         scaled: np.ndarray = _within((y - self.ahead[: len(y)] - self.level) / self.scale, 3 * LIMIT)
         return scaled
 
-    def restored(self, outputs: np.ndarray) -> np.ndarray:
-        """What the network said (h', Q) as values."""
-        y = outputs.astype(np.float64) * self.scale + self.level + self.ahead[: len(outputs), None]
-        restored: np.ndarray = (np.exp(_within(y, 60)) if self.log else y) * self.unit
-        return restored
-
 
 def prepare(
     past: np.ndarray, *, season: int, look_back: int, horizon: int, log: bool, adjust: bool, scale: float
@@ -61,19 +56,20 @@ def prepare(
     """The window of a past (n,) with NaN where missing; at least one value is present."""
     past = past[-reach(look_back, season) :]
     present = ~np.isnan(past)
-    seen = past[present]
-    sizes = np.abs(seen)
-    unit = max(float(np.median(sizes)), FAINT * float(np.max(sizes))) or float(np.max(sizes)) or 1.0
-    unit = max(unit, LEAST)
+    whole = bool(present.all())
+    seen = past if whole else past[present]
+    sizes = np.sort(np.abs(seen))
+    middle, largest = float(sizes[(len(sizes) - 1) // 2] + sizes[len(sizes) // 2]) / 2, float(sizes[-1])
+    unit = max(max(middle, FAINT * largest) or largest or 1.0, LEAST)
     logged = log and bool((seen > 0).all())
-    y = _transformed(_filled(past, present) / unit, log=logged)
+    y = _transformed((past if whole else _filled(past, present)) / unit, log=logged)
     indices, strength = _season(y, season) if adjust else (np.zeros(season), 0.0)
-    phases = (np.arange(len(y)) - len(y)) % season
-    adjusted = y - indices[phases]
-    steps = np.abs(adjusted[season:] - adjusted[:-season]) if len(y) > season else np.abs(np.diff(adjusted))
-    typical = float(np.mean(steps)) if len(steps) else 0.0
-    typical = typical if typical > 1e-6 * max(1.0, float(np.max(np.abs(y)))) else scale
-    level = float(adjusted[np.flatnonzero(present)[-1]])
+    adjusted = y - indices[(np.arange(len(y)) - len(y)) % season] if adjust else y
+    lag = season if len(y) > season else 1
+    steps = np.abs(adjusted[lag:] - adjusted[:-lag])
+    typical = float(steps.sum()) / len(steps) if len(steps) else 0.0
+    typical = typical if typical > 1e-6 * max(1.0, float(np.abs(y).max())) else scale
+    level = float(adjusted[-1 if whole else np.flatnonzero(present)[-1]])
     read = slice(-look_back, None)
     values = _within((adjusted[read] - level) / typical, LIMIT) * present[read]
     return Window(
@@ -81,7 +77,7 @@ def prepare(
         present=present[read],
         level=level,
         scale=typical,
-        ahead=indices[np.arange(horizon) % season],
+        ahead=indices[np.arange(horizon) % season] if adjust else np.zeros(horizon),
         unit=unit,
         log=logged,
         season=season,
@@ -92,6 +88,18 @@ def prepare(
 def reach(look_back: int, season: int) -> int:
     """How many of a series' last values have a say in its window."""
     return max(look_back, CYCLES * season)
+
+
+def restored(windows: Sequence[Window], outputs: np.ndarray) -> np.ndarray:
+    """What the network said of some windows (B, h', Q) as values."""
+    scale, level, unit, log = (
+        np.array([getattr(window, name) for window in windows])[:, None, None]
+        for name in ("scale", "level", "unit", "log")
+    )
+    ahead = np.array([window.ahead[: outputs.shape[1]] for window in windows])[:, :, None]
+    y = outputs.astype(np.float64) * scale + level + ahead
+    values: np.ndarray = (np.where(log, np.exp(_within(y, 60)), y) if log.any() else y) * unit
+    return values
 
 
 def _transformed(values: np.ndarray, *, log: bool) -> np.ndarray:
@@ -110,8 +118,6 @@ def _within(values: np.ndarray, most: float) -> np.ndarray:
 
 def _filled(values: np.ndarray, present: np.ndarray) -> np.ndarray:
     """Missing values by a line between their neighbours."""
-    if present.all():
-        return values
     known = np.flatnonzero(present)
     filled: np.ndarray = np.interp(np.arange(len(values)), known, values[known])
     return filled

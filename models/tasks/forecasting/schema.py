@@ -66,7 +66,7 @@ class ForecastingParams(Params):
     """Options of one forecast."""
 
     horizon: int | None = Field(None, ge=1, le=10_000, description="Steps ahead; default and most: the model's.")
-    quantiles: list[Level] = Field([0.1, 0.5, 0.9], min_length=1, max_length=99, description="Levels to answer.")
+    quantiles: tuple[Level, ...] = Field((0.1, 0.5, 0.9), min_length=1, max_length=99, description="Levels to answer.")
 
 
 class Output(Schema):
