@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import logging
 import sys
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import orjson
 import structlog
 
 from app.settings import Settings
 
+PATIENCE = 0.1
+"""Seconds until the line of a request is written at most."""
+
 
 def configure(settings: Settings) -> None:
     """Log to stderr: in colours on a terminal, as JSON elsewhere."""
-    console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    console = _on_console(settings)
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     structlog.configure(
         processors=[
@@ -30,6 +35,39 @@ def configure(settings: Settings) -> None:
         else structlog.BytesLoggerFactory(sys.stderr.buffer),
         cache_logger_on_first_use=False,
     )
+
+
+def requests(settings: Settings) -> Any:
+    """The logger of requests. Where it writes JSON, some lines go at a time: a write for each would let other threads
+    run in the middle of every request."""
+    if _on_console(settings):
+        return structlog.get_logger("cellgate.access")
+    return structlog.wrap_logger(structlog.BytesLogger(cast("BinaryIO", _Gathered(sys.stderr.buffer))))
+
+
+class _Gathered:
+    """A file that is written to some lines at a time. Belongs to one event loop."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._lines = file, list[bytes]()
+        atexit.register(self._written)
+
+    def write(self, line: bytes) -> None:
+        if not self._lines:
+            asyncio.get_running_loop().call_later(PATIENCE, self._written)
+        self._lines.append(line)
+
+    def flush(self) -> None:
+        """Later."""
+
+    def _written(self) -> None:
+        lines, self._lines = self._lines, []
+        self._file.write(b"".join(lines))
+        self._file.flush()
+
+
+def _on_console(settings: Settings) -> bool:
+    return settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
 
 
 def _json(event: Any, **how: Any) -> bytes:

@@ -36,7 +36,7 @@ GRACE = 5.0
 SWITCH = 0.0005
 """Seconds after which a thread lets others run Python: a stream that is done waits no longer for the event loop."""
 YOUNG = 5_000
-"""New objects that a collection waits for: requests leave no cycles, and looking for some took a twentieth of the time."""
+"""New objects that a collection waits for: requests leave no cycles; looking for some took a twentieth of the time."""
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
 

@@ -91,7 +91,7 @@ class Spellings(dict[str, bytes]):
         return spelt
 
     def read(self, tokens: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Word ids (T,) and subword ids (T, K), padded; both of int64."""
+        """Word ids (T,) and subword ids (T, K), padded; both of int32."""
         joined = bytearray().join(map(self.__getitem__, tokens))
-        read = np.frombuffer(joined, dtype=np.int32).reshape(-1, 1 + self._most).astype(np.int64)
+        read = np.frombuffer(joined, dtype=np.int32).reshape(-1, 1 + self._most)
         return read[:, 0], read[:, 1:]

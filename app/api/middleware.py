@@ -6,13 +6,12 @@ Pure ASGI: nothing is buffered. What has an address of its own in `direct` is an
 from __future__ import annotations
 
 import asyncio
+import random
 import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-import structlog
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
@@ -20,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.compression import Shrinking, takes_gzip
 from app.api.problems import METHODS, answered, problem
+from app.log import requests
 
 if TYPE_CHECKING:
     from app.factory import Services
@@ -38,7 +38,7 @@ class Middleware:
 
     def __init__(self, app: ASGIApp, services: Services, direct: Direct) -> None:
         self.app, self.services, self.direct = app, services, direct
-        self._access = structlog.get_logger("cellgate.access").bind()
+        self._access = requests(services.settings).bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,7 +46,7 @@ class Middleware:
             return
         began = time.perf_counter()
         given, length, shrinks = _asked(scope)
-        request_id = given if given and REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        request_id = given if given and REQUEST_ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
         scope.setdefault("state", {})["request_id"] = request_id
         path, posted = scope["path"], scope["method"] == "POST"
         settings = self.services.settings

@@ -14,6 +14,10 @@ NET, INT8 = "net", "int8"
 """How the files of graphs begin: as exported, and with weights in 8 bits."""
 
 
+KINDS = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+"""Whole numbers by the runtime's names."""
+
+
 def filename(function: str) -> str:
     """The file that holds a function's graph."""
     return f"{NET}.onnx" if function == FORWARD else f"{NET}.{function}.onnx"
@@ -37,7 +41,7 @@ class OnnxRun:
 
     def __call__(self, function: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         session = self._sessions[function]
-        wanted = {name: np.asarray(inputs[name]) for name in session.inputs}
+        wanted = {name: np.asarray(inputs[name], dtype=kind) for name, kind in session.inputs.items()}
         try:
             return dict(zip(session.outputs, session.held.run(session.outputs, wanted), strict=True))
         except RuntimeException as error:
@@ -55,5 +59,6 @@ class _Session:
 
     def __init__(self, path: Path, options: onnxruntime.SessionOptions) -> None:
         self.held = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self.inputs = [entry.name for entry in self.held.get_inputs()]
+        self.inputs = {entry.name: KINDS.get(entry.type) for entry in self.held.get_inputs()}
+        """What each is cast to: ids may be kept in fewer bits than a graph takes them."""
         self.outputs = [entry.name for entry in self.held.get_outputs()]

@@ -73,7 +73,7 @@ def test_a_spelling_is_the_words_id_and_its_subwords_padded() -> None:
     assert pieces.shape == (3, 4)
     assert pieces[0].tolist() == list(subwords("good", 50, 4))
     assert pieces[1].tolist() == [*subwords("a", 50, 4), *[PADDING] * 3]
-    assert [array.dtype for array in (ids, pieces)] == ["int64", "int64"]
+    assert [array.dtype for array in (ids, pieces)] == ["int32", "int32"]
 
 
 def test_spellings_are_kept_within_a_bound_and_read_the_same_after_it() -> None:
