@@ -62,6 +62,8 @@ class _Gathered:
 
     def _written(self) -> None:
         lines, self._lines = self._lines, []
+        if self._file.closed:  # at the very end of a process
+            return
         self._file.write(b"".join(lines))
         self._file.flush()
 
