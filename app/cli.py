@@ -1,32 +1,37 @@
-"""The commands. Knows the roots for `serve`, `worker`, `migrate` and `keys`, and HTTP alone for the others."""
+"""The commands. Knows the roots for `serve`, `worker`, `migrate` and `keys`, and HTTP alone for the others.
+
+What only those who look at a terminal need is loaded by name: a service is started by a command as well.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import doctor as doctors
 from app import settings as configuration
 from app import supervisor, worker
-from app.client import Client, Problem, follow, name_for
 from app.db.engine import Database, cause
 from app.db.migrate import is_current, upgrade
 from app.errors import CellgateError
 from app.services.keys import SCOPES, Keys, KeysNeeded
 from app.settings import Settings, WrongSetting
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from app.client import Client
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,7 +41,6 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(no_args_is_help=True, help="API keys: make, list, revoke.")
 app.add_typer(keys_app, name="keys")
-console = Console()
 
 Url = Annotated[str, typer.Option(envvar="CELLGATE_URL", help="Where the service listens.")]
 Key = Annotated[str, typer.Option(envvar="CELLGATE_KEY", help="An API key, where one is needed.")]
@@ -45,13 +49,33 @@ HERE = "http://127.0.0.1:8000"
 
 def fail(sentence: str) -> NoReturn:
     """End with a sentence and no traceback."""
-    say(f"[red]{escape(sentence)}[/red]")
+    typer.secho(sentence, fg=typer.colors.RED, err=True)
     raise typer.Exit(1)
 
 
 def say(text: str) -> None:
     """A line for a person, beside what the command prints for another program."""
-    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+    typer.echo(text, err=True)
+
+
+def terminal() -> Console:
+    """What a person looks at."""
+    console: Console = importlib.import_module("rich.console").Console()
+    return console
+
+
+def tabled(rows: Iterable[tuple[str, ...]], *heads: str) -> None:
+    """Print a table; without a head where there are no `heads`."""
+    table = importlib.import_module("rich.table").Table(*heads, show_header=bool(heads))
+    escape = importlib.import_module("rich.markup").escape
+    for row in rows:
+        table.add_row(*map(escape, row))
+    terminal().print(table)
+
+
+def remote() -> Any:
+    """The module `app.client`."""
+    return importlib.import_module("app.client")
 
 
 def given(**changes: object) -> Settings:
@@ -166,7 +190,7 @@ def migrate() -> None:
     with database(given()) as opened:
         if not is_current(opened):
             fail("the database is not current")
-    console.print("the database is current")
+    typer.echo("the database is current")
 
 
 @app.command()
@@ -182,21 +206,22 @@ def train(  # noqa: PLR0917 - each is an option of the command
     """Upload a file, start a training job, and watch it learn."""
     options = _object(config, "--config")
     job: dict[str, Any] | None = None
-    with Client(url, key) as client:
+    service, console = remote(), terminal()
+    with service.Client(url, key) as client:
         try:
             if Path(dataset).is_file():
-                made = client.upload(Path(dataset), task=task, name=name_for(Path(dataset)))
+                made = client.upload(Path(dataset), task=task, name=service.name_for(Path(dataset)))
                 parts = ", ".join(f"{rows} {part}" for part, rows in made["splits"].items())
                 console.print(f"data set {made['id']}: {made['rows']} rows ({parts})", soft_wrap=True)
                 dataset = made["id"]
             job = client.train(task=task, dataset=dataset, model=model, config=options)
             console.print(f"job {job['id']} is {job['state']}")
             if follow_:
-                job = follow(client, job["id"], console)
+                job = service.follow(client, job["id"], console)
                 if job["state"] != "succeeded":
                     fail(_ending(job))
                 console.print_json(data=job["result"])
-        except Problem as problem:
+        except service.Problem as problem:
             fail(str(problem))
         except KeyboardInterrupt:
             fail(f"no longer watching; the job goes on: {url}/v1/jobs/{job['id'] if job else ''}")
@@ -239,7 +264,7 @@ def predict(  # noqa: PLR0917 - each is an option of the command
     if dataset:
         if out is None or model is None:
             fail("--dataset needs --model, and --out for the answers")
-        _answer_all(Client(url, key), task, dataset, model=model, params=_object(params, "--params"), out=out)
+        _answer_all(remote().Client(url, key), task, dataset, model=model, params=_object(params, "--params"), out=out)
         return
     items = []
     for text in inputs or []:
@@ -248,27 +273,31 @@ def predict(  # noqa: PLR0917 - each is an option of the command
         except json.JSONDecodeError:
             items.append(text)
     options = _object(params, "--params")
-    with Client(url, key) as client:
+    service = remote()
+    with service.Client(url, key) as client:
         try:
-            console.print_json(data=client.predict(task, items, model=model, params=options))
-        except Problem as problem:
+            terminal().print_json(data=client.predict(task, items, model=model, params=options))
+        except service.Problem as problem:
             fail(str(problem))
 
 
 def _answer_all(client: Client, task: str, dataset: str, *, model: str, params: dict[str, Any], out: Path) -> None:
     """Have every item of a file, or every row of a data set, answered by a job, and fetch the answers."""
+    service = remote()
     with client:
         try:
             if Path(dataset).is_file():
-                dataset = client.upload(Path(dataset), task=task, name=name_for(Path(dataset)), of="items")["id"]
-            job = follow(client, client.bulk(dataset=dataset, model=model, params=params)["id"], console)
+                dataset = client.upload(Path(dataset), task=task, name=service.name_for(Path(dataset)), of="items")[
+                    "id"
+                ]
+            job = service.follow(client, client.bulk(dataset=dataset, model=model, params=params)["id"], terminal())
             if job["state"] != "succeeded":
                 fail(_ending(job))
             client.download(job["result"]["href"], out)
-        except Problem as problem:
+        except service.Problem as problem:
             fail(str(problem))
     result = job["result"]
-    console.print(f"{result['rows']} rows answered, {result['failed']} of them by an error: {escape(str(out))}")
+    typer.echo(f"{result['rows']} rows answered, {result['failed']} of them by an error: {out}")
 
 
 @keys_app.command("create")
@@ -291,13 +320,12 @@ def create_key(
 def list_keys() -> None:
     """Show every key without its secret."""
     settings = given()
-    table = Table("id", "name", "scopes", "made", "revoked")
     with database(settings) as opened:
-        for key in Keys(opened, settings).list():
-            table.add_row(
-                key.id, escape(key.name), ",".join(key.scopes), _minute(key.created_at), _minute(key.revoked_at)
-            )
-    console.print(table)
+        rows = [
+            (key.id, key.name, ",".join(key.scopes), _minute(key.created_at), _minute(key.revoked_at))
+            for key in Keys(opened, settings).list()
+        ]
+    tabled(rows, "id", "name", "scopes", "made", "revoked")
 
 
 def _minute(moment: datetime | None) -> str:
@@ -313,19 +341,15 @@ def revoke_key(id: Annotated[str, typer.Argument(help="As `cellgate keys list` s
             Keys(opened, settings).revoke(id)
         except CellgateError as error:
             fail(error.detail)
-    console.print(f"key {escape(id)} is revoked")
+    typer.echo(f"key {id} is revoked")
 
 
 @app.command()
 def doctor() -> None:
     """Say what this machine offers and what stands in the way; ends with 1 where something does."""
-    table = Table("what", "found", show_header=False)
-    remedies = []
-    for finding in doctors.examined(given()):
-        table.add_row(finding.what, escape(finding.found))
-        if finding.remedy:
-            remedies.append(f"{finding.what}: {finding.found}: {finding.remedy}")
-    console.print(table)
+    found = list(doctors.examined(given()))
+    tabled((finding.what, finding.found) for finding in found)
+    remedies = [f"{finding.what}: {finding.found}: {finding.remedy}" for finding in found if finding.remedy]
     if remedies:
         fail("\n".join(remedies))
 
