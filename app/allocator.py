@@ -7,7 +7,7 @@ import ctypes
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
 """The parameters' numbers in glibc's malloc.h."""
-FREE = 4 << 20
+FREE = 6 << 20
 """Bytes that may lie free at a heap's end before they go back to the system."""
 LARGE = 8 << 20
 """Bytes from which a block is a mapping of its own, which goes back as soon as it is freed. Both lie above what a

@@ -287,9 +287,8 @@ def _answer_all(client: Client, task: str, dataset: str, *, model: str, params: 
     with client:
         try:
             if Path(dataset).is_file():
-                dataset = client.upload(Path(dataset), task=task, name=service.name_for(Path(dataset)), of="items")[
-                    "id"
-                ]
+                name = service.name_for(Path(dataset))
+                dataset = client.upload(Path(dataset), task=task, name=name, of="items")["id"]
             job = service.follow(client, client.bulk(dataset=dataset, model=model, params=params)["id"], terminal())
             if job["state"] != "succeeded":
                 fail(_ending(job))

@@ -10,8 +10,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-ENOUGH = 0.06
-"""A batch is large enough when what is paid once is this share of the whole; more of it is but waiting."""
+ENOUGH = 0.1
+"""A batch is large enough when what is paid once is this share of the whole; more of it is but waiting, and memory that
+no cache holds."""
 MOST = 128
 """Items in a batch at most."""
 MOST_STEPS = 65_536
