@@ -15,6 +15,8 @@ from app.settings import Settings
 
 PATIENCE = 0.1
 """Seconds until the line of a request is written at most."""
+WHOLE = 4096
+"""Bytes that a pipe takes as a whole (POSIX's PIPE_BUF on Linux): lines of several processes are not mixed."""
 
 
 def configure(settings: Settings) -> None:
@@ -64,7 +66,16 @@ class _Gathered:
         lines, self._lines = self._lines, []
         if self._file.closed:  # at the very end of a process
             return
-        self._file.write(b"".join(lines))
+        part = b""
+        for line in lines:
+            if len(part) + len(line) > WHOLE:
+                self._put(part)
+                part = b""
+            part += line
+        self._put(part)
+
+    def _put(self, part: bytes) -> None:
+        self._file.write(part)
         self._file.flush()
 
 

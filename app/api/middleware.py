@@ -24,6 +24,8 @@ from app.log import requests
 if TYPE_CHECKING:
     from app.factory import Services
 
+GONE = 499
+"""What the log says of a caller who left; nobody reads the response."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 UPLOADS = ("/v1/datasets", "/v1/vectors", "/v1/models/import")
 """Routes whose body streams to disk, within a limit of their own."""
@@ -151,6 +153,8 @@ async def _directly(answer: Answer, scope: Scope, exchange: _Exchange) -> None:
         response = await answer(request)
     except (_TooLarge, TimeoutError):
         raise
+    except ClientDisconnect:  # nobody reads what comes
+        response = Response(status_code=GONE)
     except Exception as error:
         response = await answered(request, error)
     await response(scope, exchange.receive, exchange.send)

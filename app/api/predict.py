@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 
 from app.api.deps import Use, require
 from app.api.lean import LeanRoute
+from app.api.middleware import GONE
 from app.api.problems import responses
 from app.errors import Flaw, Invalid, TooLarge
 from app.serving.predictions import Asking
@@ -18,8 +19,6 @@ from app.settings import MOST_INPUTS
 from models import catalog
 from models.task import Card
 
-GONE = 499
-"""What the log says of a caller who left; nobody reads the response."""
 PATIENCE = 0.05
 """Seconds before somebody looks whether the caller is still there."""
 Milliseconds = Annotated[int, Field(ge=1, le=600_000)]
