@@ -11,7 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 from app.api.deps import Use, require
-from app.api.predict import GONE, Answering, unless_gone
+from app.api.middleware import GONE
+from app.api.predict import Answering, unless_gone
 from app.api.problems import responses
 from app.errors import TooLarge
 from app.serving.sessions import SessionView

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from app.api.deps import bearer, services
-from app.api.predict import DEADLINE, GONE, Milliseconds, unless_gone
+from app.api.middleware import GONE
+from app.api.predict import DEADLINE, Milliseconds, unless_gone
 from app.errors import TooLarge
 from app.services.registry import Reference
 from app.serving.predictions import Asking
