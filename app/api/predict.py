@@ -113,11 +113,16 @@ def _handler(card: Card, request: type[BaseModel]) -> Callable[..., Awaitable[An
         version, outputs = answer
         if form is not None:
             return Response(card.media[form](outputs[0]), media_type=form)
-        whole = b'{"model":%b,"outputs":%b}' % (_answering(version.model, version.version, card.name), encoded(outputs))
-        return Response(whole, media_type="application/json")
+        answering = _answering(version.model, version.version, card.name)
+        return Response(_encoded(answering, encoded, outputs), media_type="application/json")
 
     predict.__doc__ = f"{card.title}: one output per input, in the same order."
     return predict
+
+
+def _encoded(answering: bytes, encoded: Callable[[list[Any]], bytes], outputs: list[Any]) -> bytes:
+    """A whole answer as JSON."""
+    return b'{"model":%b,"outputs":%b}' % (answering, encoded(outputs))
 
 
 @lru_cache(maxsize=256)
