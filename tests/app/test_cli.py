@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -196,3 +198,9 @@ def test_a_stream_that_only_breaks_or_is_refused_ends_in_a_sentence(monkeypatch:
 def test_a_prediction_is_of_items_or_of_a_file(tmp_path: Path, arguments: list[str], sentence: str) -> None:
     done = run(tmp_path, "predict", "sentiment", *arguments)
     assert (done.exit_code, done.stderr.strip()) == (1, sentence)
+
+
+def test_a_service_loads_nothing_that_only_terminals_need() -> None:
+    script = "import sys, app.cli; print({'rich', 'pygments', 'httpx', 'alembic'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

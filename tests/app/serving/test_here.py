@@ -14,7 +14,7 @@ from app.errors import Late
 from app.serving.batcher import Batcher
 from app.serving.pace import Pace
 from app.serving.streams import Streams
-from tests.app.serving.echo import ALONE, Asked, Desk, Echo, run
+from tests.app.serving.echo import ALONE, Asked, Desk, Echo, order, run
 
 STEPPED = Pace(fixed=1e-5, step=0.0, item=1e-8, padded=1e-7)
 """Of a model where an item of 4 steps is cheap, and one of 1,000,000 takes a tenth of a second."""
@@ -86,13 +86,10 @@ def test_what_was_answered_here_is_not_set_against_a_model_where_it_asks_a_strea
             await other.begun(1)
             tasks += [other.ask(f"other{index}") for index in range(6)]
             tasks.append(cheap.ask("long", length=LONG))
-            await asyncio.sleep(0.01)
-            model.gate.set()
-            await asyncio.gather(*tasks)
+            return await order(model, tasks)
         finally:
             model.gate.set()
             streams.close()
-        return [name for batch in model.seen for name in batch]
 
     seen = asyncio.run(main())
     assert seen.index("long") <= 2, seen

@@ -8,7 +8,7 @@ import threading
 from app.serving.batcher import Batcher
 from app.serving.pace import Pace
 from app.serving.streams import Streams
-from tests.app.serving.echo import ALONE, Desk, Echo, run
+from tests.app.serving.echo import ALONE, Desk, Echo, order, run
 
 TINY = Pace(fixed=1e-4, step=1e-8, item=1e-8, padded=1e-8)
 
@@ -103,13 +103,10 @@ def test_models_share_the_streams_by_the_time_they_used() -> None:
             await busy.begun(1)
             tasks += [busy.ask(f"busy{index}") for index in range(4)]
             tasks += [other.ask(f"other{index}") for index in range(4)]
-            await asyncio.sleep(0.01)
-            model.gate.set()
-            await asyncio.gather(*tasks)
+            return await order(model, tasks)
         finally:
             model.gate.set()
             streams.close()
-        return [name for batch in model.seen for name in batch]
 
     seen = asyncio.run(main())
     assert seen.index("other3") < seen.index("busy2"), seen
